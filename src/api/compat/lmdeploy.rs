@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
-use crate::api::generation::{OneOrEach, ids_or_lists, prompt_tokens};
+use crate::api::generation::{OneOrEach, TEXTS, TextOrTexts, ids_or_lists, prompt_tokens};
 use crate::api::openapi::Errors;
 use crate::api::request::ReceivedRequest;
 
@@ -25,20 +25,11 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 struct EncodeRequest {
     /// The server's own if absent.
     model: Option<String>,
-    input: EncodeInput,
+    input: TextOrTexts,
     /// Whether the BOS token is added where the text lacks it; true if absent.
     add_bos: Option<bool>,
     /// Only false: `/tokenize` applies the chat template to `messages`.
     do_preprocess: Option<bool>,
-}
-
-/// A text, or a list of them.
-#[derive(Deserialize, ToSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "the schema of what `encoded` reads")]
-enum EncodeInput {
-    Text(String),
-    Texts(Vec<String>),
 }
 
 /// Token ids of a text, and how many they are; lists of these for a list of texts.
@@ -70,8 +61,8 @@ fn encoded(app: &App, body: &[u8]) -> Result<Encoded, ApiError> {
         let reason = "this route applies no chat template; send the conversation to /tokenize, in `messages`";
         return Err(ApiError::unsupported("do_preprocess", reason));
     }
-    let input = fields.require_value("input", "a text or a list of texts")?;
-    let input_ids = prompt_tokens(app, "input", input, add_bos)?;
+    let input = fields.require_value("input", TEXTS)?;
+    let input_ids = prompt_tokens(app, "input", &input, add_bos)?;
     fields.take_neutral()?;
     fields.end("this route knows no such field; leave it out")?;
     Ok(Encoded { length: input_ids.map(Vec::len), input_ids })

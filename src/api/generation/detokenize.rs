@@ -29,7 +29,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 struct DetokenizeRequest {
     /// The server's own if absent.
     model: Option<String>,
-    tokens: DetokenizeTokens,
+    tokens: IdsOrLists,
     /// Whether special tokens, such as the end of a turn, are left out; false if absent.
     skip_special_tokens: Option<bool>,
 }
@@ -37,10 +37,10 @@ struct DetokenizeRequest {
 /// Token ids, or a list of lists of them.
 #[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "the schema of what `detokenized` reads")]
-enum DetokenizeTokens {
-    Tokens(Vec<u32>),
-    TokenLists(Vec<Vec<u32>>),
+#[expect(dead_code, reason = "the schema of what `texts` reads")]
+pub(super) enum IdsOrLists {
+    Ids(Vec<u32>),
+    Lists(Vec<Vec<u32>>),
 }
 
 /// The text of token ids, or of each list of them, under vLLM's name and under SGLang's.

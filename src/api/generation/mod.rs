@@ -24,7 +24,7 @@ pub(super) use self::chat::completions as chat_completions;
 pub(super) use self::chat_request::ChatChoiceSchema;
 pub(super) use self::completions::completions as text_completions;
 pub(super) use self::options::GenerationSchema;
-pub(super) use self::text_tokens::{OneOrEach, ids_or_lists, prompt_tokens};
+pub(super) use self::text_tokens::{OneOrEach, TEXTS, TextOrTexts, ids_or_lists, prompt_tokens};
 use super::app::App;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {

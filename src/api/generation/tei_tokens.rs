@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::detokenize;
+use super::detokenize::{self, IdsOrLists};
 use super::text_tokens::{self, OneOrEach};
 use crate::api::app::App;
 use crate::api::error::ApiError;
@@ -29,18 +29,9 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 struct DecodeRequest {
     /// The server's own if absent.
     model: Option<String>,
-    ids: DecodeIds,
+    ids: IdsOrLists,
     /// Whether special tokens, such as the end of a turn, are left out; true if absent.
     skip_special_tokens: Option<bool>,
-}
-
-/// Token ids, or a list of lists of them.
-#[derive(Deserialize, ToSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "the schema of what `decoded` reads")]
-enum DecodeIds {
-    Ids(Vec<u32>),
-    IdLists(Vec<Vec<u32>>),
 }
 
 /// A token of a text.
@@ -88,12 +79,12 @@ fn decoded(app: &App, body: &[u8]) -> Result<Vec<String>, ApiError> {
 /// It is something else.
 pub(super) fn tokens(
     app: &App,
-    inputs: Value,
+    inputs: &Value,
     add_special_tokens: bool,
 ) -> Result<Vec<Vec<TextToken>>, ApiError> {
-    let texts: Vec<String> = match &inputs {
-        Value::String(text) => vec![text.clone()],
-        Value::Array(list) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+    let texts: Vec<&str> = match inputs {
+        Value::String(text) => vec![text],
+        Value::Array(list) => list.iter().filter_map(Value::as_str).collect(),
         // What is wrong with it is said below.
         _ => Vec::new(),
     };

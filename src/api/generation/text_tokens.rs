@@ -1,6 +1,6 @@
 //! Token ids of a text or of a list of texts, for the routes that count tokens.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
@@ -13,7 +13,16 @@ use crate::api::middleware::limits::check_count;
 use crate::prompt::{PromptError, is_cancelled};
 
 /// What these routes take.
-pub(super) const TEXTS: &str = "a text or a list of texts";
+pub(in crate::api) const TEXTS: &str = "a text or a list of texts";
+
+/// A text, or a list of them.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "the schema of what `prompt_tokens` reads")]
+pub(in crate::api) enum TextOrTexts {
+    Text(String),
+    Texts(Vec<String>),
+}
 
 /// What a text has, or each text of a list.
 #[derive(Debug, Serialize, ToSchema)]
@@ -54,25 +63,25 @@ impl<T> OneOrEach<T> {
 pub(in crate::api) fn prompt_tokens(
     app: &App,
     name: &str,
-    prompt: Value,
+    prompt: &Value,
     add_special_tokens: bool,
 ) -> Result<OneOrEach<Vec<u32>>, ApiError> {
     let list = match prompt {
         Value::String(text) => {
-            return Ok(OneOrEach::One(text_tokens(app, name, &text, add_special_tokens)?));
+            return Ok(OneOrEach::One(text_tokens(app, name, text, add_special_tokens)?));
         }
         Value::Array(list) => list,
-        other => return Err(wrong_type(name, TEXTS, &other)),
+        other => return Err(wrong_type(name, TEXTS, other)),
     };
     check_count(name, list.len(), &app.settings.server)?;
     let mut each = Vec::with_capacity(list.len());
-    for (index, value) in list.into_iter().enumerate() {
+    for (index, value) in list.iter().enumerate() {
         if is_cancelled() {
             break;
         }
         let path = format!("{name}[{index}]");
-        let Value::String(text) = value else { return Err(wrong_type(path, "a text", &value)) };
-        each.push(text_tokens(app, &path, &text, add_special_tokens)?);
+        let Value::String(text) = value else { return Err(wrong_type(path, "a text", value)) };
+        each.push(text_tokens(app, &path, text, add_special_tokens)?);
     }
     Ok(OneOrEach::Each(each))
 }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::tei_tokens::{self, TextToken};
-use super::text_tokens::{OneOrEach, TEXTS, ids_or_lists, prompt_tokens, tokens_or_lists};
+use super::text_tokens::{OneOrEach, TEXTS, TextOrTexts, ids_or_lists, prompt_tokens, tokens_or_lists};
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
@@ -34,9 +34,9 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 struct TokenizeRequest {
     /// The server's own if absent.
     model: Option<String>,
-    prompt: Option<TokenizePrompt>,
+    prompt: Option<TextOrTexts>,
     /// TEI's name of `prompt`: the response is then a list of the tokens of each text, with their places in it.
-    inputs: Option<TokenizePrompt>,
+    inputs: Option<TextOrTexts>,
     #[schema(min_items = 1)]
     messages: Option<Vec<Turn>>,
     add_special_tokens: Option<bool>,
@@ -46,15 +46,6 @@ struct TokenizeRequest {
     variables: VariablesSchema,
     /// Whether the response spells the tokens.
     return_token_strs: Option<bool>,
-}
-
-/// A text, or a list of them.
-#[derive(Deserialize, ToSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "the schema of what `tokens` reads")]
-enum TokenizePrompt {
-    Text(String),
-    Texts(Vec<String>),
 }
 
 /// Token ids of a text or a conversation. For a list of texts, each field but `max_model_len` is a list.
@@ -127,7 +118,7 @@ fn tokenized(app: &App, body: &[u8]) -> Result<Tokenization, ApiError> {
 fn located(app: &App, mut fields: Fields) -> Result<Vec<Vec<TextToken>>, ApiError> {
     let add_special_tokens = fields.take("add_special_tokens")?.unwrap_or(true);
     let inputs = fields.require_value("inputs", TEXTS)?;
-    let tokens = tei_tokens::tokens(app, inputs, add_special_tokens)?;
+    let tokens = tei_tokens::tokens(app, &inputs, add_special_tokens)?;
     fields.take_neutral()?;
     fields.end("requests with `inputs` have no such field; leave it out")?;
     Ok(tokens)
@@ -142,7 +133,7 @@ fn tokens(app: &App, fields: &mut Fields) -> Result<OneOrEach<Vec<u32>>, ApiErro
             if let Some(name) = set {
                 return Err(not_rendered(name));
             }
-            prompt_tokens(app, "prompt", prompt, add_special_tokens)
+            prompt_tokens(app, "prompt", &prompt, add_special_tokens)
         }
         (None, Some(list)) => {
             let messages = messages::read("messages", list)?;
