@@ -16,6 +16,7 @@ use super::progress::ScoreProgress;
 use super::report_data::ReportDataBuilder;
 use super::run::{ScoreRun, prepare};
 use super::score_source::SharedSource;
+use super::scored_file::ScoredFileArgs;
 use super::select::Selection;
 use super::summary::counted;
 use super::unread::UnreadColumns;
@@ -139,13 +140,7 @@ pub struct ReportArgs {
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
-    form: FormArgs,
-    /// Start of the names of the columns with scores
-    #[arg(long, default_value = "score_", value_name = "TEXT")]
-    prefix: String,
-    /// Attributes to show, for example helpfulness,correctness; needed if --prefix is empty [default: all]
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    attributes: Vec<String>,
+    file: ScoredFileArgs,
     /// Score that ranks pairs and examples [default: the one that ranked the rows of the file]
     #[arg(long, value_name = "SCORE")]
     by: Option<String>,
@@ -295,12 +290,8 @@ pub fn report(arguments: &ReportArgs) -> Result<u8, ScoreError> {
     if is_same_file(path, &output) {
         return Err(ScoreError::OutputIsInput(output));
     }
-    if arguments.prefix.is_empty() && arguments.attributes.is_empty() {
-        return Err(ScoreError::UnnamedScores);
-    }
-    let mut columns = ScoreColumns::new(&arguments.prefix, arguments.by.as_deref());
-    columns.attributes.clone_from(&arguments.attributes);
-    let form = arguments.form.for_inputs(std::slice::from_ref(&arguments.input));
+    let columns = arguments.file.columns(arguments.by.as_deref())?;
+    let form = arguments.file.form_of(&arguments.input);
     let mut builder: Option<ReportDataBuilder> = None;
     for row in rows::open(path)? {
         let row = row?;
@@ -315,7 +306,7 @@ pub fn report(arguments: &ReportArgs) -> Result<u8, ScoreError> {
     }
     let data = builder.ok_or_else(|| ScoreError::read(path, "it has no rows"))?.finish();
     if data.attributes.is_empty() {
-        let names = arguments.attributes.iter().map(|name| columns.name(name)).collect();
+        let names = columns.attributes.iter().map(|name| columns.name(name)).collect();
         return Err(ScoreError::NotScored { path: path.to_owned(), prefix: columns.prefix, names });
     }
     let title = path.file_name().unwrap_or_default().to_string_lossy();

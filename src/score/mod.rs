@@ -40,6 +40,7 @@ mod row_options;
 pub mod rows;
 mod run;
 mod score_source;
+mod scored_file;
 mod scores_of_row;
 mod select;
 mod signatures;

@@ -313,3 +313,5 @@ def test_assay_verify_names_the_rows_that_differ(engines: Engines, keys: Keys, t
     assert verified(strip).count("the scores are not signed") == 3
     other = Keys(tmp_path, "other")
     assert verified(lambda rows: None, other.public).count(f"signed by the key {keys.id}") == 6
+    unnamed = assay("verify", output, "--key", keys.public, "--prefix", "")
+    assert unnamed.returncode == 1 and "with an empty --prefix, scores cannot be told" in unnamed.stderr

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use self::response::SavedResponse;
 use self::rows::SignedFile;
 use super::ScoreError;
-use super::forms::FormArgs;
+use super::scored_file::ScoredFileArgs;
 use crate::cli::output::print;
 use crate::signing::PublicKey;
 
@@ -41,13 +41,7 @@ pub struct VerifyArgs {
     #[arg(long, requires = "response", default_value = "/v1/rewards", value_name = "PATH")]
     path: String,
     #[command(flatten)]
-    form: FormArgs,
-    /// Start of the names of the columns with scores
-    #[arg(long, default_value = "score_", value_name = "TEXT")]
-    prefix: String,
-    /// Names of the scores, for example helpfulness,correctness, if other columns start like theirs
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    attributes: Vec<String>,
+    file: ScoredFileArgs,
 }
 
 /// Runs `assay verify`, and returns the exit status.
@@ -63,7 +57,7 @@ pub fn verify(arguments: &VerifyArgs) -> Result<u8, ScoreError> {
     }
     let mut status = 0;
     for input in &arguments.inputs {
-        let checked = SignedFile::check(&key, input, arguments)?;
+        let checked = SignedFile::check(&key, input, &arguments.file)?;
         print(checked.report(input));
         if !checked.is_valid() {
             status = DIFFERENT;

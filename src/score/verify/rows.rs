@@ -1,13 +1,12 @@
 //! The signatures of the rows of a file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::VerifyArgs;
 use crate::manifest::EngineIdentity;
 use crate::score::ScoreError;
-use crate::score::columns::ScoreColumns;
 use crate::score::forms::RowLayout;
 use crate::score::rows;
+use crate::score::scored_file::ScoredFileArgs;
 use crate::score::signatures::check_row;
 use crate::score::summary::counted;
 use crate::signing::PublicKey;
@@ -34,10 +33,8 @@ impl SignedFile {
     ///
     /// # Errors
     /// It cannot be read, or its form is not known.
-    pub(super) fn check(key: &PublicKey, path: &Path, arguments: &VerifyArgs) -> Result<Self, ScoreError> {
-        let mut columns = ScoreColumns::new(&arguments.prefix, None);
-        columns.attributes.clone_from(&arguments.attributes);
-        let form = arguments.form.for_inputs(std::slice::from_ref(&path.to_owned()));
+    pub(super) fn check(key: &PublicKey, path: &PathBuf, file: &ScoredFileArgs) -> Result<Self, ScoreError> {
+        let (columns, form) = (file.columns(None)?, file.form_of(path));
         let (mut checked, mut layout) = (Self::default(), None);
         for row in rows::open(path)? {
             let row = row?;
