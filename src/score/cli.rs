@@ -28,7 +28,7 @@ use crate::engine::simulated::Simulation;
 use crate::manifest::judge::read_rubric_file;
 use crate::prompt::TemplateVariables;
 use crate::report::page;
-use crate::signing::SigningKey;
+use crate::signing::{PublicKey, SigningKey};
 
 /// Prefix of columns that are not written. No column of a file has a name like that.
 const UNWRITTEN: &str = "\u{1}score_";
@@ -52,6 +52,9 @@ struct SourceArgs {
     /// Model to ask the server for [default: the first that it lists]
     #[arg(long, requires = "urls", value_name = "NAME")]
     model: Option<String>,
+    /// Public key, in PEM (Ed25519), that must have signed every response with scores (docs/signing.md)
+    #[arg(long, requires = "urls", value_name = "FILE")]
+    verify_key: Option<PathBuf>,
     /// Maximum number of conversations in flight to each server
     #[arg(long, requires = "urls", default_value_t = 64, value_name = "COUNT")]
     concurrency: usize,
@@ -157,6 +160,7 @@ impl SourceArgs {
                 model: self.model.clone(),
                 variables: self.chat_template_kwargs.clone().unwrap_or_default(),
                 rubric: rubric.map_err(|error| ScoreError::Setup(error.into()))?,
+                verify_key: read_verify_key(self.verify_key.as_deref())?,
             };
             let client = RewardClient::connect(&self.urls, settings, api_key(), self.concurrency).await?;
             return Ok(Arc::new(client));
@@ -171,6 +175,15 @@ impl SourceArgs {
         };
         load_with(options, &self.build, command).await
     }
+}
+
+/// The key that must have signed responses, if there is one.
+///
+/// # Errors
+/// [`ScoreError::Setup`].
+pub(super) fn read_verify_key(file: Option<&Path>) -> Result<Option<Arc<PublicKey>>, ScoreError> {
+    let key = file.map(PublicKey::read).transpose().map_err(|error| ScoreError::Setup(error.into()))?;
+    Ok(key.map(Arc::new))
 }
 
 /// The API key of servers, if there is one.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::cli::{api_key, load_with};
+use super::cli::{api_key, load_with, read_verify_key};
 use super::client::{RequestSettings, RewardClient, server_root};
 use super::row_options::RowOptions;
 use super::score_source::SharedSource;
@@ -30,6 +30,9 @@ pub struct DriftArgs {
     /// Model to ask the servers for [default: the first that each lists]
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
+    /// Public key, in PEM (Ed25519), that must have signed every response with scores (docs/signing.md)
+    #[arg(long, value_name = "FILE")]
+    verify_key: Option<PathBuf>,
     /// Engine to compare with, in this process: an engine directory, a checkpoint directory, or OWNER/NAME of a model in
     /// the Hugging Face cache
     #[arg(long, value_name = "MODEL")]
@@ -123,8 +126,10 @@ async fn replicas(arguments: &DriftArgs) -> Result<Vec<Replica>, ScoreError> {
         let source = load_with(options, &arguments.build, "assay drift --engine").await?;
         replicas.push(Replica { name: engine.display().to_string(), source });
     }
+    let verify_key = read_verify_key(arguments.verify_key.as_deref())?;
     for url in &arguments.urls {
-        let settings = RequestSettings { model: arguments.model.clone(), ..RequestSettings::default() };
+        let (model, verify_key) = (arguments.model.clone(), verify_key.clone());
+        let settings = RequestSettings { model, verify_key, ..RequestSettings::default() };
         let source =
             RewardClient::connect(std::slice::from_ref(url), settings, api_key(), CONCURRENCY).await?;
         replicas.push(Replica { name: url.clone(), source: Arc::new(source) });

@@ -13,7 +13,7 @@ use crate::manifest::digest::hexadecimal;
 use crate::manifest::read_plain_file;
 
 /// Largest file of a key.
-const MOST_BYTES: u64 = 64 << 10;
+const MAX_BYTES: u64 = 64 << 10;
 /// What comes before the 32 bytes of an Ed25519 key in a public key's DER: its kind and its length (RFC 8410).
 const PUBLIC_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 /// Permissions of users other than the file's owner and its group to read or write it.
@@ -143,7 +143,7 @@ impl PublicKey {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, SigningKeyError> {
-    read_plain_file(file, MOST_BYTES)
+    read_plain_file(file, MAX_BYTES)
         .map_err(|source| SigningKeyError::Unreadable { file: file.to_owned(), source })
 }
 

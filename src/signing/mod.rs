@@ -7,15 +7,15 @@ mod response;
 mod scores;
 
 pub use key::{PublicKey, SigningKey, SigningKeyError};
-pub(crate) use response::{
-    BodyDigest, DIGEST, ENGINE, ReceivedResponse, SIGNATURE_HEADERS, SignedParts, VerifiedResponse,
-    sign_response, verify_response,
-};
-pub(crate) use scores::{ScoreSigner, verify_scores};
+pub(crate) use response::{BodyDigest, DIGEST, ENGINE, SIGNATURE_HEADERS, SignedParts, sign_response};
+pub use response::{ReceivedResponse, VerifiedResponse, verify_response};
+pub(crate) use scores::ScoreSigner;
+pub use scores::verify_scores;
 
 /// How something differs from what was signed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Mismatch {
+#[expect(missing_docs, reason = "the messages name the fields")]
+pub enum Mismatch {
     /// A header is missing.
     #[error("the response is not signed: it has no header {0}")]
     Unsigned(String),

@@ -112,29 +112,37 @@ impl Covered<'_> {
 
 /// A response as a client received it, and what it had sent.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ReceivedResponse<'a> {
-    pub(crate) status: u16,
-    pub(crate) headers: &'a HeaderMap,
-    pub(crate) body: &'a [u8],
-    pub(crate) method: &'a str,
-    pub(crate) path: &'a str,
-    pub(crate) request_body: &'a [u8],
+pub struct ReceivedResponse<'a> {
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+    /// The body, exactly as it came.
+    pub body: &'a [u8],
+    /// The method of the request.
+    pub method: &'a str,
+    /// The path of the request.
+    pub path: &'a str,
+    /// The body of the request, exactly as it was sent.
+    pub request_body: &'a [u8],
 }
 
 /// What a valid signature says of a response.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct VerifiedResponse {
-    pub(crate) engine: String,
-    pub(crate) digest: String,
-    /// In seconds since 1970.
-    pub(crate) created: u64,
+pub struct VerifiedResponse {
+    /// The profile id of the engine that gave it.
+    pub engine: String,
+    /// The digest of everything that its scores depend on.
+    pub digest: String,
+    /// When it was signed, in seconds since 1970.
+    pub created: u64,
 }
 
 /// Checks the signature of a response.
 ///
 /// # Errors
 /// What differs from what was signed.
-pub(crate) fn verify_response(
+pub fn verify_response(
     key: &PublicKey,
     received: ReceivedResponse<'_>,
 ) -> Result<VerifiedResponse, Mismatch> {

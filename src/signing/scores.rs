@@ -67,7 +67,7 @@ impl ScoreSigner {
 ///
 /// # Errors
 /// What differs from what was signed.
-pub(crate) fn verify_scores(
+pub fn verify_scores(
     key: &PublicKey,
     signature: &str,
     conversation: &Value,

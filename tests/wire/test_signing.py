@@ -94,6 +94,12 @@ def test_the_signature_of_a_response_fits_by_another_implementation_of_the_rfc(s
     verify_rfc9421(response, keys)
 
 
+def test_a_large_response_is_signed(signing: Server, keys: Keys):
+    response = post(signing, "/v1/rewards", REWARDS | {"responses": [LOUVRE] * 1000})
+    assert response.status_code == 200 and len(response.content) > 200_000
+    verify_rfc9421(response, keys)
+
+
 def test_a_large_request_in_chunks_is_signed(signing: Server, keys: Keys):
     body = json.dumps({"messages": conversation()[:1], "responses": ["Yes. " * 50] * 2000}).encode()
     pieces = (body[start : start + 30_000] for start in range(0, len(body), 30_000))
@@ -253,6 +259,33 @@ def test_a_server_and_an_engine_give_the_same_signatures(
     header = jwt.get_unverified_header(json.loads(outputs[0].read_text().splitlines()[0])["score_signature"])
     headers = post(signing, "/v1/rewards", REWARDS).headers
     assert (header["engine"], header["digest"]) == (headers["x-assay-engine"], headers["x-assay-digest"])
+
+
+def test_scores_of_a_server_are_taken_only_with_the_expected_signature(
+    engines: Engines, keys: Keys, signing: Server, server: Server, tmp_path: Path
+):
+    rows, output = tmp_path / "rows.jsonl", tmp_path / "scored.jsonl"
+    rows.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    other = Keys(tmp_path, "other")
+
+    def scored(url: str, key: Path) -> subprocess.CompletedProcess:
+        return assay("score", rows, "--url", url, "--output", output, "--verify-key", key)
+
+    for url, key, words in [
+        (server.url, keys.public, "/v1/rewards: the response is not signed: it has no header content-digest"),
+        (signing.url, other.public, f"it is signed by the key {keys.id}, and the key to check with is {other.id}"),
+        (signing.url, keys.private, "does not contain a public key in PEM"),
+    ]:
+        refused = scored(url, key)
+        assert refused.returncode == 1 and words in refused.stderr and not output.exists(), refused.stderr
+    done = scored(signing.url, keys.public)
+    assert done.returncode == 0, done.stderr
+    plain = tmp_path / "plain.jsonl"
+    assert assay("score", rows, "--url", signing.url, "--output", plain).returncode == 0
+    assert output.read_bytes() == plain.read_bytes()
+    drift = ("drift", "--url", signing.url, "--engine", engines["llama3-tiny"], "--verify-key")
+    assert assay(*drift, keys.public).returncode == 0
+    assert "it is signed by the key" in assay(*drift, other.public).stderr
 
 
 @pytest.mark.parametrize("extension", ["jsonl", "json.gz", "csv", "parquet"])

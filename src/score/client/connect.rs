@@ -30,7 +30,7 @@ impl RewardClient {
         key: Option<String>,
         concurrency: usize,
     ) -> Result<Self, ScoreError> {
-        let RequestSettings { model, variables, rubric } = settings;
+        let RequestSettings { model, variables, rubric, verify_key } = settings;
         // Fails only if a provider is installed already, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).connect_timeout(CONNECT_TIMEOUT);
@@ -41,6 +41,7 @@ impl RewardClient {
             key,
             variables,
             rubric,
+            verify_key,
             identity: ServerIdentity::default(),
             has_rewards: false,
             concurrency: concurrency.max(1),

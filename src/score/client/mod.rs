@@ -12,6 +12,7 @@ mod server;
 mod tests;
 mod wire;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -36,6 +37,7 @@ use crate::manifest::EngineIdentity;
 use crate::manifest::score_options::WEIGHTED;
 use crate::prompt::{Message, TemplateVariables, Truncation};
 use crate::reward::RankedBy;
+use crate::signing::PublicKey;
 
 const REWARDS: &str = "/v1/rewards";
 const CHAT_COMPLETIONS: &str = "/v1/chat/completions";
@@ -49,6 +51,8 @@ pub(super) struct RequestSettings {
     pub(super) variables: TemplateVariables,
     /// The rubric that all conversations are scored by, instead of the model's own scores.
     pub(super) rubric: Option<Value>,
+    /// The key that must have signed every response with scores.
+    pub(super) verify_key: Option<Arc<PublicKey>>,
 }
 
 /// Servers that run the same engine, and how they are asked.
@@ -61,6 +65,7 @@ pub(super) struct RewardClient {
     /// Further variables of the chat template.
     variables: TemplateVariables,
     rubric: Option<Value>,
+    verify_key: Option<Arc<PublicKey>>,
     /// What the servers ran when the client connected.
     identity: ServerIdentity,
     /// Whether the servers have `/v1/rewards`.

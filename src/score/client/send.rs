@@ -4,7 +4,9 @@ use std::fmt::Display;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use axum::body::Bytes;
 use reqwest::StatusCode;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::Value;
 
 use super::error::root_cause;
@@ -14,6 +16,7 @@ use super::server::Server;
 use super::wire::error_message;
 use super::{RewardClient, ScoreError};
 use crate::cli::output::eprint_line;
+use crate::signing::{Mismatch, ReceivedResponse, verify_response};
 
 /// A request that any of the servers can answer.
 pub(super) struct Request<'a> {
@@ -47,6 +50,15 @@ enum Fault {
     Busy { retry_after: Option<Duration> },
     /// The server, or the request. The response is final if the request is at fault.
     Unknown { status: StatusCode, text: String },
+}
+
+/// A response that the expected key did not sign.
+#[derive(Debug, thiserror::Error)]
+#[error("{url}{route}: {mismatch}; with --verify-key, every response with scores must be signed by that key")]
+struct NotVerified {
+    url: String,
+    route: &'static str,
+    mismatch: Mismatch,
 }
 
 type Attempt = Result<(StatusCode, String), Failure>;
@@ -118,22 +130,28 @@ impl RewardClient {
             return unreachable("does not answer".to_owned());
         }
         let post = self.authorized(self.http.post(format!("{}{}", server.url, request.route)));
-        let post = post.header(PROMPT_HEADER, request.prompt.header()).json(request.body);
+        let body = Bytes::from(request.body.to_string());
+        let post = post.header(PROMPT_HEADER, request.prompt.header()).header(CONTENT_TYPE, JSON);
         let sent = Instant::now();
-        let response = match self.unless_hung(server, post.send()).await {
+        let response = match self.unless_hung(server, post.body(body.clone()).send()).await {
             Some(Ok(response)) => response,
             Some(Err(error)) => return unreachable(format!("does not answer: {}", root_cause(&error))),
             None => return unreachable(HUNG.to_owned()),
         };
         let (status, retry_after) = (response.status(), retry_after(&response));
         self.identity.check_headers(response.headers(), &server.url)?;
-        let text = match self.unless_hung(server, response.text()).await {
-            Some(Ok(text)) => text,
+        let headers = response.headers().clone();
+        let bytes = match self.unless_hung(server, response.bytes()).await {
+            Some(Ok(bytes)) => bytes,
             Some(Err(error)) => {
                 return unreachable(format!("broke off its response: {}", root_cause(&error)));
             }
             None => return unreachable(HUNG.to_owned()),
         };
+        if status.is_success() {
+            self.verify(server, request.route, &body, (status, &headers, &bytes))?;
+        }
+        let text = String::from_utf8_lossy(&bytes).into_owned();
         if is_final(status) {
             if server.record_answer(sent) && self.servers.len() > 1 {
                 eprint_line(format_args!("{} answers again", server.url));
@@ -149,6 +167,28 @@ impl RewardClient {
             _ => Fault::Busy { retry_after },
         };
         Ok(Err(Failure { reason, fault }))
+    }
+
+    /// Checks the signature of a response, if all must be signed.
+    fn verify(
+        &self,
+        server: &Server,
+        route: &'static str,
+        request_body: &[u8],
+        (status, headers, body): (StatusCode, &HeaderMap, &[u8]),
+    ) -> Result<(), ScoreError> {
+        let Some(key) = &self.verify_key else { return Ok(()) };
+        let received = ReceivedResponse {
+            status: status.as_u16(),
+            headers,
+            body,
+            method: "POST",
+            path: route,
+            request_body,
+        };
+        verify_response(key, received).map(drop).map_err(|mismatch| {
+            ScoreError::Gone(NotVerified { url: server.url.clone(), route, mismatch }.into())
+        })
     }
 
     /// Waits for a server's answer; `None` if there are other servers and this one answers nothing at all any more. One
@@ -181,6 +221,7 @@ impl RewardClient {
     }
 }
 
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const HUNG: &str = "answers nothing any more, not even what models it has";
 
 /// Counts the failures on a request that the server `answered` then has answered.
