@@ -21,7 +21,7 @@ conforms() { # checks manifests against the published schemas, if the tool is in
 accepted=(
     'engines.existingClaim=engines'
     'engines.hostPath=/engines,gpus=1,servedModelName={a,b},config.max_seq_len=4096'
-    'engines.existingClaim=engines,apiKeysSecret=keys,tlsSecret=tls,serviceMonitor.enabled=true'
+    'engines.existingClaim=engines,apiKeysSecret=keys,signingKeySecret=signing,tlsSecret=tls,serviceMonitor.enabled=true'
     'engines.existingClaim=engines,autoscaling.enabled=true'
     'engines.existingClaim=engines,gpus=8,nodes=2,sshSecret=ssh'
     'engines.existingClaim=engines,prometheusRule.enabled=true,dashboard.enabled=true,networkPolicy.enabled=true'

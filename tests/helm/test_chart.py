@@ -76,6 +76,7 @@ EVERYTHING = {
     "engines": {"path": "judge"},
     "servedModelName": ["a", "b"],
     "apiKeysSecret": "keys",
+    "signingKeySecret": "signing",
     "tlsSecret": "tls",
     "cache": {"existingClaim": "cache"},
     "build": {"enabled": True, "checkpoint": "checkpoints/judge", "output": "judge", "args": ["--dtype", "int8"]},
@@ -176,6 +177,17 @@ def test_replicas_behind_a_gateway_get_all_responses_to_a_prompt(objects):
         assert f'"{header}"' in (ROOT / client).read_text()
     other = objects(values | {"gateway": values["gateway"] | {"envoyPolicy": False}})
     assert "HTTPRoute" in other and "BackendTrafficPolicy" not in other
+
+
+def test_the_key_that_signs_responses_is_where_the_server_looks_and_only_its_group_reads_it(objects):
+    found = objects({"signingKeySecret": "signing"})
+    config = yaml.safe_load(found["ConfigMap"]["data"]["assay.yaml"])
+    pod = pods(found)[0]["spec"]
+    [mount] = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "signing"]
+    [volume] = [volume for volume in pod["volumes"] if volume["name"] == "signing"]
+    assert config["signing_key"] == f"{mount['mountPath']}/{volume['secret']['items'][0]['path']}"
+    # The server refuses a key that others may read; a number in octal is one of YAML 1.1.
+    assert volume["secret"]["defaultMode"] == 0o440 and "fsGroup" in pod["securityContext"]
 
 
 def test_servers_are_added_when_tokens_wait(objects):

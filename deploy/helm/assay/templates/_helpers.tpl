@@ -147,6 +147,9 @@ spec:
         {{- if $values.apiKeysSecret }}
         - {name: keys, mountPath: /etc/assay-keys, readOnly: true}
         {{- end }}
+        {{- if $values.signingKeySecret }}
+        - {name: signing, mountPath: /etc/assay-signing, readOnly: true}
+        {{- end }}
         {{- if gt (int $values.nodes) 1 }}
         - {name: ssh, mountPath: /etc/assay-ssh, readOnly: true}
         {{- end }}
@@ -177,6 +180,10 @@ spec:
     {{- if $values.apiKeysSecret }}
     - name: keys
       secret: {secretName: {{ $values.apiKeysSecret }}, items: [{key: keys, path: keys}]}
+    {{- end }}
+    {{- if $values.signingKeySecret }}
+    - name: signing
+      secret: {secretName: {{ $values.signingKeySecret }}, items: [{key: signing.pem, path: signing.pem}], defaultMode: 0440}
     {{- end }}
     {{- if gt (int $values.nodes) 1 }}
     - name: ssh
