@@ -132,6 +132,12 @@ cpu::RunLimits limits_of(const CpuLimits& limits) {
     return {limits.threads, limits.max_num_tokens, limits.kv_blocks};
 }
 
+cpu::ThreadPlaces places_of(const CpuLimits& limits) {
+    std::vector<std::vector<std::size_t>> places;
+    for (const CoreView& core : limits.cores) places.emplace_back(core.cpus.begin(), core.cpus.end());
+    return cpu::ThreadPlaces(places);
+}
+
 }  // namespace
 
 std::unique_ptr<CpuEngine> open_cpu(const CpuModel& model, const CpuLimits& limits,
@@ -145,12 +151,13 @@ std::unique_ptr<CpuEngine> open_cpu(const CpuModel& model, const CpuLimits& limi
     }
     const cpu::ModelConfig config = model_of(model);
     const auto make = config.encoder ? cpu::make_encoder : cpu::make_decoder;
-    return std::make_unique<CpuEngine>(make(config, limits_of(limits), by_name));
+    return std::make_unique<CpuEngine>(make(config, limits_of(limits), by_name), places_of(limits));
 }
 
 void CpuEngine::run(rust::Slice<const std::uint32_t> token_ids, rust::Slice<const std::uint32_t> block_table,
                     rust::Slice<const ChunkView> chunks, rust::Slice<const std::size_t> reads,
                     rust::Slice<float> logits) {
+    places_.bind();
     chunks_.clear();
     for (const ChunkView& chunk : chunks)
         chunks_.push_back({chunk.token_begin, chunk.token_end, chunk.position, chunk.text_tokens,

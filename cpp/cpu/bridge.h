@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cpu/roofline.h"
+#include "cpu/thread_places.h"
 #include "rust_bridge.h"
 
 namespace assay::bridge {
@@ -17,7 +18,8 @@ struct TensorView;
 
 class CpuEngine {
   public:
-    explicit CpuEngine(std::unique_ptr<Engine> engine) : engine_(std::move(engine)) {}
+    CpuEngine(std::unique_ptr<Engine> engine, cpu::ThreadPlaces places)
+        : engine_(std::move(engine)), places_(std::move(places)) {}
 
     void run(rust::Slice<const std::uint32_t> token_ids, rust::Slice<const std::uint32_t> block_table,
              rust::Slice<const ChunkView> chunks, rust::Slice<const std::size_t> reads,
@@ -25,6 +27,7 @@ class CpuEngine {
 
   private:
     std::unique_ptr<Engine> engine_;
+    cpu::ThreadPlaces places_;
     std::vector<Chunk> chunks_;
 };
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::background::Background;
 use super::budget::ByteBudget;
 use super::engine_headers::EngineHeaders;
 use super::error::ApiError;
@@ -47,6 +48,8 @@ pub struct App {
     pub(super) expanded: ByteBudget,
     /// Limit on the bytes of bodies that worker threads parse and tokenize at once.
     pub(super) preparing: ByteBudget,
+    /// Worker threads for what a large body makes long.
+    pub(super) background: Background,
     /// Notified when the server should drain and exit.
     pub(super) drain: Notify,
     /// When the process started, in seconds since 1970.
@@ -67,6 +70,9 @@ pub enum AppError {
     /// The signing key cannot be used.
     #[error("signing_key: {0}")]
     SigningKey(#[from] SigningKeyError),
+    /// Worker threads cannot be started.
+    #[error("cannot start worker threads: {0}")]
+    Threads(#[source] std::io::Error),
     /// An option asks for a limit that the engine cannot have.
     #[error(transparent)]
     Limit(#[from] LimitError),
@@ -95,6 +101,7 @@ impl App {
             expanded: ByteBudget::new(settings.server.max_inflight_bytes),
             // Making token ids of a text takes many times its bytes.
             preparing: ByteBudget::new(settings.server.max_body_bytes),
+            background: Background::new().map_err(AppError::Threads)?,
             drain: Notify::new(),
             manifest: manifest.clone(),
             max_seq_len: limits.max_seq_len,

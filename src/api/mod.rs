@@ -6,6 +6,7 @@
 
 mod admin;
 mod app;
+mod background;
 mod body_bytes;
 mod budget;
 mod chat;

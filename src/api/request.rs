@@ -201,7 +201,7 @@ impl ReceivedRequest {
         } else {
             let share = app.preparing.wait_for(body.len().max(LEAST_PREPARING)).await;
             let guard = SetOnDrop(Arc::default());
-            let (app, left) = (app.clone(), guard.0.clone());
+            let (background, app, left) = (&app.background, app.clone(), guard.0.clone());
             let prepare = move || {
                 let budget = app.expanded.clone();
                 let prepare = || prepare(&app, ReceivedBody::new(body, arrived, header));
@@ -211,7 +211,7 @@ impl ReceivedRequest {
                 prepared
             };
             let ((prepared, expanded), source) =
-                tokio::task::spawn_blocking(prepare).await.map_err(ApiError::internal)?;
+                background.spawn(prepare).await.map_err(ApiError::internal)?;
             deadline::set_source(source);
             self._expanded = expanded;
             prepared

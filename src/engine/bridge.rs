@@ -117,6 +117,12 @@ pub(crate) mod ffi {
         threads: usize,
         max_num_tokens: usize,
         kv_blocks: usize,
+        /// The core of each thread; empty where the system is to choose.
+        cores: Vec<CoreView>,
+    }
+
+    struct CoreView {
+        cpus: Vec<usize>,
     }
 
     /// [`crate::manifest::Dtype`].

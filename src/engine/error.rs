@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::SequenceId;
 use crate::hardware::Obstacle;
-use crate::hardware::cores::MOST_THREADS;
+use crate::hardware::cores::MAX_THREADS;
 use crate::manifest::{LimitError, ManifestError};
 use crate::reward::MissingTensor;
 use crate::sampling::{SamplingError, UnsupportedSampling};
@@ -36,7 +36,7 @@ pub enum EngineError {
     #[error(transparent)]
     Limit(#[from] LimitError),
     /// The option for the number of threads is out of range.
-    #[error("threads is {0}; it must be from 1 to {MOST_THREADS}")]
+    #[error("threads is {0}; it must be from 1 to {MAX_THREADS}")]
     Threads(usize),
     /// The KV cache would not hold the longest sequence.
     #[error(

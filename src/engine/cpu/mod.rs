@@ -115,6 +115,7 @@ impl StartEngine<dyn StepEngine> for CpuFactory {
             threads: self.threads,
             max_num_tokens: self.limits.max_num_tokens,
             kv_blocks: self.limits.kv_blocks,
+            cores: cores::one_each(self.threads).into_iter().map(|cpus| ffi::CoreView { cpus }).collect(),
         };
         let (iterations, received) = bounded(1);
         let (reporter, reports) = bounded(1);
@@ -203,7 +204,7 @@ fn limits(manifest: &Manifest, options: &EngineOptions, moderate: usize) -> Resu
     if is_encoder && max_num_tokens < max_seq_len {
         return Err(EngineError::SmallBatch { tokens: max_num_tokens, max_seq_len });
     }
-    if let Some(threads) = options.threads.filter(|threads| !(1..=cores::MOST_THREADS).contains(threads)) {
+    if let Some(threads) = options.threads.filter(|threads| !(1..=cores::MAX_THREADS).contains(threads)) {
         return Err(EngineError::Threads(threads));
     }
     // Short texts fill parts of blocks.
