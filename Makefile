@@ -29,6 +29,7 @@ help:
 	@echo 'make deny       check the licenses and advisories of dependencies  (needs cargo-deny)'
 	@echo 'make fuzz TARGET=requests SECONDS=60   fuzz one target; fuzz/README.md lists them'
 	@echo 'make fuzz-seeds   run every fuzz target once over its seeds'
+	@echo 'make fuzz-briefly   change the seeds at random as well, for 30 s a target'
 	@echo
 	@echo 'make test-sanitizers  test the C++ of the CPU engine under sanitizers  (needs libomp-dev)'
 	@echo 'make test-cpp-debian13  test it with the oneDNN of Debian 13  (needs root and debootstrap)'
@@ -251,6 +252,10 @@ fuzz:
 fuzz-seeds:
 	fuzz/seeds.sh
 
+# Without coverage counters, whose build takes minutes.
+fuzz-briefly:
+	fuzz/seeds.sh 30
+
 # --- Checks ---
 
 lint-deps:
@@ -305,7 +310,7 @@ image-gpu:
 accept: $(RELEASE)/build-engine
 	tests/gpu/accept.sh --target cpu --binaries $(RELEASE) --python $(PYTHON)
 
-.PHONY: accept always bins deb image image-gpu test-chart check-deploy check-docker check-trtllm-headers demo deny deps doc fuzz fuzz-seeds help
+.PHONY: accept always bins deb image image-gpu test-chart check-deploy check-docker check-trtllm-headers demo deny deps doc fuzz fuzz-briefly fuzz-seeds help
 .PHONY: install lint lint-deps stand-in stop test test-checkpoint test-cpp test-cpp-debian13 test-kills test-monitoring test-mpirun
 .PHONY: test-balancers test-nemo-rl test-pages test-python test-python-trainers test-ray test-rust test-sanitizers test-spark test-trainers test-trtllm
 .PHONY: simulate test-fire test-wire tidy typos wheel

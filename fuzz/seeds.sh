@@ -1,16 +1,37 @@
 #!/usr/bin/env bash
-# Builds every fuzz target as a plain program and runs it once over each of its seeds.
+# Builds every fuzz target as a plain program, without coverage counters, and runs it once over each of its seeds:
+#   fuzz/seeds.sh            only the seeds
+#   fuzz/seeds.sh SECONDS    then random changes of the seeds for some seconds, the same ones each time
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-cargo build --locked --package assay-fuzz --bins
-for source in fuzz/fuzz_targets/*.rs; do
-    target=$(basename "$source" .rs)
-    python3 fuzz/seeds.py "$target" "build/fuzz/$target"
-    if ! "${CARGO_TARGET_DIR:-target}/debug/$target" "build/fuzz/$target"/seeds/* >"build/fuzz/$target/log" 2>&1; then
-        tail -n 30 "build/fuzz/$target/log" >&2
-        echo "the fuzz target $target failed on one of its seeds" >&2
-        exit 1
+export PROGRAMS=${CARGO_TARGET_DIR:-target}/debug SECONDS_OF_CHANGES=${1-0}
+
+run() { # TARGET OPTION OF LIBFUZZER ...: prints what an input did that failed, and keeps the input
+    local target=$1 work=build/fuzz/$1
+    shift
+    mkdir -p "$work/failures"
+    # A slow machine is no failure, a hang is.
+    if ! "$PROGRAMS/$target" -timeout=120 -rss_limit_mb=4096 -artifact_prefix="$work/failures/" "$@" >"$work/log" 2>&1; then
+        tail -n 30 "$work/log" >&2
+        echo "the fuzz target $target failed on an input that is in $work/failures or among its seeds" >&2
+        return 1
     fi
-    echo "$target: $(grep -c '^Executed' "build/fuzz/$target/log") seeds"
-done
+}
+
+fuzz() { # TARGET
+    local work=build/fuzz/$1
+    python3 fuzz/seeds.py "$1" "$work"
+    run "$1" "$work"/seeds/*
+    echo "$1: $(grep -c '^Executed' "$work/log") seeds"
+    if [ "$SECONDS_OF_CHANGES" -gt 0 ]; then
+        # Without counters, no input would be kept to be changed.
+        run "$1" -keep_seed=1 -seed=1 -max_total_time="$SECONDS_OF_CHANGES" -dict="$work/dictionary" "$work/seeds"
+        echo "$1: $(sed -n 's/^Done \([0-9]*\) runs.*/\1/p' "$work/log") random changes of them"
+    fi
+}
+
+cargo build --locked --package assay-fuzz --bins
+export -f run fuzz
+find fuzz/fuzz_targets -name '*.rs' -exec basename -s .rs {} + | sort |
+    xargs --max-args 1 --max-procs "$(nproc)" bash -euo pipefail -c 'fuzz "$1"' bash
