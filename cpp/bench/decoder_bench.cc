@@ -4,8 +4,10 @@
 //
 // The layers have the sizes of MODEL, see model_shapes.h, and random weights. For each line of input it runs
 // one iteration of TEXTS texts and prints how many tokens the decoder, and its products alone, computed in a
-// second of processor time. tools/compare_onednn.py alternates between two builds; tools/bench_families.py
-// goes through the models.
+// second of processor time; which share of the decoder's processor time only one thread can do; and how many
+// times the threads of the team waited for each other. tools/compare_onednn.py alternates between two builds;
+// tools/bench_families.py goes through the models.
+#include <dlfcn.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -21,6 +23,31 @@
 
 using namespace assay;
 using namespace assay::cpu;
+
+namespace {
+
+double seconds(clockid_t clock) {
+    timespec time;
+    clock_gettime(clock, &time);
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+}
+
+// What the main thread did together with others.
+struct Team {
+    double seconds = 0;
+    std::size_t regions = 0;
+} team;
+
+}  // namespace
+
+// Takes the place of GCC's function for a parallel region, also in oneDNN, and calls it.
+extern "C" void GOMP_parallel(void (*work)(void*), void* data, unsigned threads, unsigned flags) {
+    static const auto real = reinterpret_cast<decltype(&GOMP_parallel)>(dlsym(RTLD_NEXT, "GOMP_parallel"));
+    const double start = seconds(CLOCK_THREAD_CPUTIME_ID);
+    real(work, data, threads, flags);
+    team.seconds += seconds(CLOCK_THREAD_CPUTIME_ID) - start;
+    ++team.regions;
+}
 
 namespace {
 
@@ -48,17 +75,11 @@ struct Texts {
     }
 };
 
-double processor_seconds() {
-    timespec time;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
-}
-
 template <typename Action>
 double seconds_of(Action action) {
-    const double start = processor_seconds();
+    const double start = seconds(CLOCK_PROCESS_CPUTIME_ID);
     action();
-    return processor_seconds() - start;
+    return seconds(CLOCK_PROCESS_CPUTIME_ID) - start;
 }
 
 Dtype parse(const std::string& name) {
@@ -88,9 +109,16 @@ void measure(const std::string& dtype, std::size_t texts, std::size_t tokens, st
     std::cout << "oneDNN " << onednn_version() << ' ' << instruction_set() << " beside-weights " << beside
               << " weights " << model.layer_bytes() * shape->layers / layers << std::endl;
     const auto count = static_cast<double>(texts * tokens);
-    for (std::string line; std::getline(std::cin, line);)
-        std::cout << "decoder " << count / seconds_of(iteration) << " products "
-                  << count / seconds_of([&] { roofline.seconds(); }) << std::endl;
+    for (std::string line; std::getline(std::cin, line);) {
+        team = {};
+        const double start = seconds(CLOCK_THREAD_CPUTIME_ID);
+        const double decoder = seconds_of(iteration);
+        const double alone = seconds(CLOCK_THREAD_CPUTIME_ID) - start - team.seconds;
+        const std::size_t regions = team.regions;
+        std::cout << "decoder " << count / decoder << " products "
+                  << count / seconds_of([&] { roofline.seconds(); }) << " one-thread " << alone / decoder
+                  << " regions " << regions << std::endl;
+    }
 }
 
 }  // namespace
