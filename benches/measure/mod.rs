@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 const SAMPLES: usize = 100;
-/// How long a sample takes at least, unless it has [`MOST_CALLS`].
+/// How long a sample takes at least, unless it has [`MAX_CALLS`].
 const SAMPLE: Duration = Duration::from_millis(20);
-const MOST_CALLS: u64 = 1 << 20;
+const MAX_CALLS: u64 = 1 << 20;
 
 /// Prints the time of one call of `work`.
 pub(crate) fn report(name: &str, mut work: impl FnMut()) {
@@ -25,7 +25,7 @@ pub(crate) fn report_timed(name: &str, mut run: impl FnMut(u64) -> Duration) {
         return;
     }
     let mut calls = 1;
-    while run(calls) < SAMPLE && calls < MOST_CALLS {
+    while run(calls) < SAMPLE && calls < MAX_CALLS {
         calls *= 2;
     }
     let mut times: Vec<f64> = (0..SAMPLES).map(|_| run(calls).as_secs_f64() * 1e6 / calls as f64).collect();

@@ -16,7 +16,7 @@ use crate::scheduler::Rejection;
 use crate::serving::{LengthPolicy, Scheduling, Scorable, Scored, Scorer, ServingError};
 
 /// Maximum number of items of one request that are with the scheduler at once, so that a long list leaves room for others.
-const MOST_IN_FLIGHT: usize = 1024;
+const MAX_IN_FLIGHT: usize = 1024;
 /// Number of items to submit before yielding to other requests on the same thread.
 const AT_ONCE: usize = 32;
 /// Longest wait before an item is offered to a full queue again.
@@ -156,7 +156,7 @@ pub(super) async fn score_all(
             Err(error) => results.push(Some(Err(error))),
         }
     }
-    let (mut running, mut window, mut any_scored) = (FuturesUnordered::new(), MOST_IN_FLIGHT, false);
+    let (mut running, mut window, mut any_scored) = (FuturesUnordered::new(), MAX_IN_FLIGHT, false);
     let mut handed_over = 0usize;
     loop {
         while running.len() < window
@@ -178,7 +178,7 @@ pub(super) async fn score_all(
         let Some((index, item, scored)) = running.next().await else { break };
         match scored {
             Ok(scored) => {
-                (any_scored, window) = (true, (window + 1).min(MOST_IN_FLIGHT));
+                (any_scored, window) = (true, (window + 1).min(MAX_IN_FLIGHT));
                 results[index] = Some(Ok(scored));
             }
             Err(ServingError::Rejected(Rejection::QueueFull { retry_after, .. }))

@@ -19,7 +19,7 @@ use super::{BuildError, Progress};
 use crate::manifest::{Activation, Model};
 
 /// Factors are from 2 to the power of minus this to 2 to the power of this.
-const MOST_DOUBLINGS: f32 = 10.0;
+const MAX_DOUBLINGS: f32 = 10.0;
 
 /// What was evened out.
 #[derive(Debug, Default)]
@@ -343,7 +343,7 @@ fn balancing_factors(mean_squares: &[f32], columns: &[f32]) -> Vec<f32> {
 }
 
 fn power_of_two(value: f32) -> f32 {
-    2f32.powi(value.log2().round().clamp(-MOST_DOUBLINGS, MOST_DOUBLINGS) as i32)
+    2f32.powi(value.log2().round().clamp(-MAX_DOUBLINGS, MAX_DOUBLINGS) as i32)
 }
 
 /// Multiplies some of `all` factors, which are 1 at first.

@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 
 use super::InvalidValue;
 use crate::engine::simulated::Simulation;
-use crate::hardware::cores::MOST_THREADS;
+use crate::hardware::cores::MAX_THREADS;
 use crate::manifest::score_options::ScoreActivation;
 use crate::prompt::Truncation;
 use crate::scheduler::OnFailure;
@@ -69,8 +69,8 @@ pub(super) fn positive(text: &str) -> Result<usize, InvalidValue> {
 /// Reads a number of threads of an engine.
 pub(crate) fn thread_count(text: &str) -> Result<usize, InvalidValue> {
     match text.trim().parse() {
-        Ok(number) if (1..=MOST_THREADS).contains(&number) => Ok(number),
-        _ => Err(InvalidValue(format!("expected a whole number from 1 to {MOST_THREADS}"))),
+        Ok(number) if (1..=MAX_THREADS).contains(&number) => Ok(number),
+        _ => Err(InvalidValue(format!("expected a whole number from 1 to {MAX_THREADS}"))),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 /// Maximum number of bytes of a name, which every answer repeats.
-const MOST_BYTES: usize = 256;
+const MAX_BYTES: usize = 256;
 /// The columns that `assay score` adds beside those of the attributes, without their prefix. An attribute of such a name
 /// would have the same column.
 pub(crate) const OTHER_COLUMNS: [&str; 6] = ["rank", "margin", "ranked_by", "error", "line", "signature"];
@@ -18,7 +18,7 @@ pub enum AttributeNameError {
     )]
     Unusable(String),
     /// A name is too long.
-    #[error("a label has {0} bytes; give names of at most {MOST_BYTES}")]
+    #[error("a label has {0} bytes; give names of at most {MAX_BYTES}")]
     TooLong(usize),
     /// A name is that of another column of scored files.
     #[error("label {0:?} is the name of a column that `assay score` adds for other purposes; rename it")]
@@ -42,7 +42,7 @@ pub(crate) fn find_unusable_name(names: &[String]) -> Option<(usize, AttributeNa
     names.iter().enumerate().find_map(|(index, name)| {
         let lower = name.to_lowercase();
         let unusable = |c: char| c.is_whitespace() || c.is_control() || c == ',' || c == ':';
-        let error = if name.len() > MOST_BYTES {
+        let error = if name.len() > MAX_BYTES {
             AttributeNameError::TooLong(name.len())
         } else if name.is_empty() || name.contains(unusable) {
             AttributeNameError::Unusable(name.clone())

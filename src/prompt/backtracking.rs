@@ -12,7 +12,7 @@ const RUN: usize = 1024;
 /// Steps back that a match may need for each of them.
 const STEPS: u32 = 16;
 /// Characters of the pattern itself that are tried.
-const MOST_CHARS: usize = 64;
+const MAX_CHARS: usize = 64;
 /// Characters and words of the kinds that patterns tell apart.
 const SAMPLES: [&str; 14] =
     ["a", "A", "1", " ", "\n", "\t", "!", "'", "_", "\u{e9}", "\u{4f60}", "aA", "a1", "a "];
@@ -41,7 +41,7 @@ fn backtracks(pattern: &str) -> bool {
     // A match that needs some character is not tried where that does not follow.
     let needed: String = own.iter().copied().chain(SAMPLES.concat().chars()).collect();
     let tails = ["\u{1}", "\u{1}\n"].map(|end| format!("{end}{needed}"));
-    let own = own.into_iter().take(MOST_CHARS).map(String::from);
+    let own = own.into_iter().take(MAX_CHARS).map(String::from);
     own.chain(SAMPLES.map(str::to_owned)).any(|sample| {
         let run = sample.repeat(RUN);
         tails.iter().any(|tail| !gets_through(&regex, &format!("{run}{tail}")))

@@ -7,7 +7,7 @@ use super::template::Template;
 use super::{Message, TemplateVariables};
 
 /// Maximum number of names of fields, or of variables, that are looked for in a template.
-const MOST_SEEN: usize = 100;
+const MAX_SEEN: usize = 100;
 
 /// The names that were looked for in a template.
 #[derive(Default)]
@@ -35,5 +35,5 @@ impl UnreadWarnings {
 /// Whether a name is new. The set is bounded, because clients may send any number of names.
 fn is_new(seen: &Mutex<HashSet<String>>, name: &str) -> bool {
     let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-    seen.len() < MOST_SEEN && !seen.contains(name) && seen.insert(name.to_owned())
+    seen.len() < MAX_SEEN && !seen.contains(name) && seen.insert(name.to_owned())
 }

@@ -5,7 +5,7 @@ const MARGIN: f64 = 1e-6;
 /// How far a strength moves in a step at most. Newton's steps overshoot where preferences are nearly certain.
 const LONGEST_STEP: f64 = 1.0;
 /// Steps at most. Sixteen responses in a nearly certain order need about a hundred.
-const MOST_STEPS: usize = 1_000;
+const MAX_STEPS: usize = 1_000;
 /// The step at which the fit ends.
 const PRECISION: f64 = 1e-10;
 
@@ -15,7 +15,7 @@ const PRECISION: f64 = 1e-10;
 /// The likeliest strengths, by Newton's method. All sums have a fixed order, so that the bits are always the same.
 pub(crate) fn strengths(count: usize, preference: impl Fn(usize, usize) -> f64) -> Vec<f64> {
     let mut strengths = vec![0.0; count];
-    for _ in 0..MOST_STEPS {
+    for _ in 0..MAX_STEPS {
         let step = newton_step(&strengths, &preference);
         let longest = step.iter().fold(0.0, |longest: f64, part| longest.max(part.abs()));
         let scale = if longest > LONGEST_STEP { LONGEST_STEP / longest } else { 1.0 };

@@ -17,7 +17,7 @@ use crate::builder::Console;
 use crate::cache::{ModelOptions, Prepared, prepare};
 use crate::config::Settings;
 use crate::manifest::EngineIdentity;
-use crate::manifest::judge::{FieldError, MOST_QUESTIONS, QuestionLayout, read_rubric};
+use crate::manifest::judge::{FieldError, MAX_QUESTIONS, QuestionLayout, read_rubric};
 use crate::manifest::score_options::WEIGHTED;
 use crate::prompt::{EncodeOptions, Message};
 use crate::reward::Head;
@@ -66,7 +66,7 @@ pub(super) fn load_scorer(
     settings.engine.directory.clone_from(&prepared.directory);
     // Callers limit what waits. The limits of a server's queue would refuse the rest.
     // A judge's conversations are as many sequences as it has questions.
-    let sequences = 2 * IN_FLIGHT * MOST_QUESTIONS;
+    let sequences = 2 * IN_FLIGHT * MAX_QUESTIONS;
     settings.scheduling.max_queue_requests = settings.scheduling.max_queue_requests.max(sequences);
     settings.scheduling.max_queue_tokens = usize::MAX;
     settings.server.timeout = None;

@@ -4,7 +4,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::options::{self, Options, SamplingSchema};
-use super::prompts::MOST_PROMPTS;
+use super::prompts::MAX_PROMPTS;
 use super::wanted_logprobs::{WantedLogprobs, prompt_logprobs, top_logprobs};
 use crate::api::app::App;
 use crate::api::error::ApiError;
@@ -157,8 +157,8 @@ fn conversations(
         return Ok(vec![(ItemPath::field("messages"), messages::read("messages", list)?)]);
     }
     check_count("messages", list.len(), &app.settings.server)?;
-    if list.len() > MOST_PROMPTS {
-        let reason = format!("has {} conversations: send up to {MOST_PROMPTS}", list.len());
+    if list.len() > MAX_PROMPTS {
+        let reason = format!("has {} conversations: send up to {MAX_PROMPTS}", list.len());
         return Err(ApiError::invalid("messages", reason));
     }
     let mut conversations = Vec::with_capacity(list.len());

@@ -33,7 +33,7 @@ use crate::serving::{Delta, Generator};
 const DEFAULT_MAX_TOKENS: usize = 16;
 
 /// Maximum number of choices of one call; each is computed on its own.
-const MOST_CHOICES_OF_A_CALL: usize = 1024;
+const MAX_CHOICES_OF_A_CALL: usize = 1024;
 
 /// A text to continue, by a model that generates. docs/generation.md lists the fields that change how; what is
 /// not supported is refused by name.
@@ -254,7 +254,7 @@ fn prepare(app: &App, body: &ReceivedBody) -> Result<CompletionCall, ApiError> {
     let list = prompts::list(fields.require_value("prompt", prompts::EXPECTED)?)?;
     let add_special_tokens = fields.take("add_special_tokens")?.unwrap_or(true);
     let mut options = Options::take(&mut fields, generator)?;
-    let most = app.settings.server.max_request_items.min(MOST_CHOICES_OF_A_CALL);
+    let most = app.settings.server.max_request_items.min(MAX_CHOICES_OF_A_CALL);
     check_choices(list.len(), options.generate.n, most)?;
     let wanted = wanted(&mut fields, options.stream, generator.vocab_size())?;
     let max_tokens = max_tokens(&mut fields, if wanted.echo { 0 } else { 1 })?;

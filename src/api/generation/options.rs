@@ -21,7 +21,7 @@ use crate::serving::{GenerateOptions, Generator, LengthPolicy, ServingError};
 use utoipa::ToSchema;
 
 /// Maximum number of choices of one prompt.
-const MOST_CHOICES: i64 = 128;
+const MAX_CHOICES: i64 = 128;
 
 /// How to generate and how to respond.
 #[derive(Debug)]
@@ -128,7 +128,7 @@ impl Options {
     /// A field is out of range, or asks for something that is not supported.
     pub(super) fn take(fields: &mut Fields, generator: &Generator) -> Result<Self, ApiError> {
         let stream = fields.take("stream")?.unwrap_or(false);
-        let n = whole(fields, "n", 1, MOST_CHOICES)?.unwrap_or(1) as usize;
+        let n = whole(fields, "n", 1, MAX_CHOICES)?.unwrap_or(1) as usize;
         if fields.take::<i64>("best_of")?.is_some_and(|best_of| best_of != n as i64) {
             return Err(ApiError::unsupported("best_of", "completions are not ranked; send n instead"));
         }

@@ -12,7 +12,7 @@ use crate::serving::Generator;
 /// What `prompt` may be.
 pub(super) const EXPECTED: &str = "a text, a list of texts, token ids or a list of lists of them";
 /// Maximum number of prompts of one request.
-pub(super) const MOST_PROMPTS: usize = 1024;
+pub(super) const MAX_PROMPTS: usize = 1024;
 
 /// A prompt, and where it is in the request.
 pub(super) struct EncodedPrompt {
@@ -40,8 +40,8 @@ pub(super) fn list(value: Value) -> Result<Vec<(String, Value)>, ApiError> {
     if list.is_empty() {
         return Err(ApiError::invalid("prompt", "is empty: send at least one prompt"));
     }
-    if list.len() > MOST_PROMPTS {
-        let reason = format!("has {} prompts: send up to {MOST_PROMPTS}", list.len());
+    if list.len() > MAX_PROMPTS {
+        let reason = format!("has {} prompts: send up to {MAX_PROMPTS}", list.len());
         return Err(ApiError::invalid("prompt", reason));
     }
     let mut prompts = Vec::with_capacity(list.len());

@@ -10,7 +10,7 @@ use crate::api::token_ids;
 use crate::serving::{Generator, Stops};
 
 /// Maximum number of stop strings, as in OpenAI's API.
-const MOST_STOPS: usize = 4;
+const MAX_STOPS: usize = 4;
 
 /// Takes `stop`, `stop_token_ids`, `ignore_eos`, and whether what ends the text is part of it: vLLM's
 /// `include_stop_str_in_output`, which SGLang calls `no_stop_trim`. With them come all tokens that end the text.
@@ -49,8 +49,8 @@ fn texts(fields: &mut Fields) -> Result<Arc<[String]>, ApiError> {
         Some(one @ Value::String(_)) => vec![one],
         Some(other) => return Err(wrong_type("stop", "a string or a list of strings", &other)),
     };
-    if list.len() > MOST_STOPS {
-        let reason = format!("has {} strings: send up to {MOST_STOPS}", list.len());
+    if list.len() > MAX_STOPS {
+        let reason = format!("has {} strings: send up to {MAX_STOPS}", list.len());
         return Err(ApiError::invalid("stop", reason));
     }
     let mut stops = Vec::with_capacity(list.len());

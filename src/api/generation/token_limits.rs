@@ -7,7 +7,7 @@ use crate::api::fields::{Fields, wrong_type};
 use crate::api::token_ids;
 
 /// Maximum number of names that an error repeats because they are not token ids.
-const MOST_NAMES: usize = 5;
+const MAX_NAMES: usize = 5;
 
 /// Takes `allowed_token_ids`: the only tokens of the text; all if empty. `must_go_on` says that the text may not
 /// end with its first token, which is one of `end_tokens`.
@@ -63,8 +63,8 @@ fn check_names(map: &Map<String, Value>) -> Result<(), ApiError> {
     if wrong.len() < 2 {
         return Ok(());
     }
-    let shown: Vec<_> = wrong.iter().take(MOST_NAMES).map(|name| format!("`{name}`")).collect();
-    let more = if wrong.len() > MOST_NAMES { " and others" } else { "" };
+    let shown: Vec<_> = wrong.iter().take(MAX_NAMES).map(|name| format!("`{name}`")).collect();
+    let more = if wrong.len() > MAX_NAMES { " and others" } else { "" };
     let reason =
         format!("has names that are not token ids: {}{more}; send numbers as names", shown.join(", "));
     Err(ApiError::invalid("logit_bias", reason))

@@ -10,9 +10,9 @@ use crate::api::token_ids;
 use crate::sampling::Sampling;
 
 /// Maximum number of likeliest tokens whose log-probabilities a request may ask for.
-const MOST_LOGPROBS: i64 = 20;
+const MAX_LOGPROBS: i64 = 20;
 /// Maximum number of tokens whose log-probabilities a request may ask for by id, as in vLLM.
-const MOST_LABELS: usize = 128;
+const MAX_LABELS: usize = 128;
 const LABELS: &str = "logprob_token_ids";
 
 /// The log-probabilities that a request asks for.
@@ -71,7 +71,7 @@ impl WantedLogprobs {
 /// # Errors
 /// It is out of range.
 pub(super) fn top_logprobs(fields: &mut Fields, name: &'static str) -> Result<Option<usize>, ApiError> {
-    Ok(whole(fields, name, 0, MOST_LOGPROBS)?.map(|count| count as usize))
+    Ok(whole(fields, name, 0, MAX_LOGPROBS)?.map(|count| count as usize))
 }
 
 /// Takes `prompt_logprobs`: the number of likeliest tokens to report at each token of the prompt.
@@ -89,8 +89,8 @@ pub(super) fn prompt_logprobs(fields: &mut Fields, stream: bool) -> Result<Optio
 
 fn labels(fields: &mut Fields, vocab_size: usize) -> Result<Vec<u32>, ApiError> {
     let Some(list) = fields.take::<Vec<Value>>(LABELS)? else { return Ok(Vec::new()) };
-    if list.len() > MOST_LABELS {
-        let reason = format!("has {} tokens: send up to {MOST_LABELS}", list.len());
+    if list.len() > MAX_LABELS {
+        let reason = format!("has {} tokens: send up to {MAX_LABELS}", list.len());
         return Err(ApiError::invalid(LABELS, reason));
     }
     token_ids::read(LABELS, &list, vocab_size)

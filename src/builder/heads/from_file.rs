@@ -15,7 +15,7 @@ use crate::manifest::wording::counted;
 use crate::manifest::{HeadActivation, JudgeFile, StepValue, check_attribute_names};
 
 /// Layers of a head, at most.
-const MOST_LAYERS: usize = 64;
+const MAX_LAYERS: usize = 64;
 
 /// The file.
 pub(super) struct HeadFile {
@@ -111,8 +111,8 @@ impl HeadFile {
             return Err(file.error("`bias` goes with `matrix`; give a layer of `layers` its own"));
         }
         let count = file.content.layers.as_ref().map_or(1, Vec::len);
-        if count == 0 || count > MOST_LAYERS {
-            return Err(file.error(&format!("`layers` has {count} layers; give 1 to {MOST_LAYERS}")));
+        if count == 0 || count > MAX_LAYERS {
+            return Err(file.error(&format!("`layers` has {count} layers; give 1 to {MAX_LAYERS}")));
         }
         Ok(file)
     }

@@ -8,13 +8,13 @@ pub use self::number::OutOfBounds;
 use self::number::{
     Checked, RANKS, TOKENS, VOCABULARY, WIDTH, finite, not_negative, out_of_bounds, positive, range, within,
 };
-use super::judge::MOST_QUESTIONS;
+use super::judge::MAX_QUESTIONS;
 use super::{BuildLimits, Gating, GpuTarget, Judge, Manifest, ManifestHead, Pooling, Target};
 
 /// Classes that an objective's values may be divided into.
-const MOST_CLASSES: usize = 1024;
+const MAX_CLASSES: usize = 1024;
 /// Tokens that may follow each step.
-const MOST_STEP_END: usize = 64;
+const MAX_STEP_END: usize = 64;
 
 /// Checks every number that sizes or divides something.
 pub(super) fn check(manifest: &Manifest) -> Checked {
@@ -26,7 +26,7 @@ pub(super) fn check(manifest: &Manifest) -> Checked {
         check_gpus(gpus)?;
     }
     let steps = manifest.prompt.steps.as_ref().map(|steps| &steps.ids);
-    within("the number of prompt.steps.ids", steps.map_or(1, Vec::len), 1..=MOST_STEP_END)?;
+    within("the number of prompt.steps.ids", steps.map_or(1, Vec::len), 1..=MAX_STEP_END)?;
     for (field, tokens) in
         [("prompt.suffix", &manifest.prompt.suffix), ("prompt.end_tokens", &manifest.prompt.end_tokens)]
             .into_iter()
@@ -86,7 +86,7 @@ fn check_head(head: &ManifestHead) -> Checked {
 /// Every question has its attribute, and every answer a token among the rows.
 fn check_judge(head: &ManifestHead, judge: &Judge) -> Checked {
     let count = judge.questions.len();
-    within("the number of head.judge.questions", count, 1..=MOST_QUESTIONS)?;
+    within("the number of head.judge.questions", count, 1..=MAX_QUESTIONS)?;
     within("the number of head.attributes of a judge", head.attributes.len(), count..=count)?;
     for (attribute, question) in head.attributes.iter().zip(&judge.questions) {
         let field = format!("head.judge.questions of {attribute}");
@@ -107,7 +107,7 @@ fn check_gating(gating: &Gating) -> Checked {
     for &width in &gating.hidden {
         within("head.gating.hidden", width, WIDTH)?;
     }
-    within("head.gating.classes", gating.classes, 1..=MOST_CLASSES)?;
+    within("head.gating.classes", gating.classes, 1..=MAX_CLASSES)?;
     positive("head.gating.temperature", gating.temperature.into())?;
     finite("head.gating.scale", gating.scale.into())?;
     within("the number of rows of head.gating.transform", gating.transform.len(), WIDTH)?;

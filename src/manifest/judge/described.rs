@@ -4,7 +4,7 @@
 use clap::ValueEnum;
 use serde_json::{Map, Value};
 
-use super::question::{JudgeAnswer, LARGEST_WORTH, MOST_QUESTIONS, Question, QuestionError};
+use super::question::{JudgeAnswer, LARGEST_WORTH, MAX_QUESTIONS, Question, QuestionError};
 use crate::manifest::attribute_names::{AttributeNameError, find_unusable_name};
 use crate::manifest::score_options::WEIGHTED;
 use crate::manifest::wording;
@@ -71,8 +71,8 @@ pub(crate) fn read_rubric(path: &str, value: Value) -> Result<Vec<RubricItem>, F
     let Value::Array(list) = value else {
         return Err(wrong_type(path, "a list of items", &value));
     };
-    if !(1..=MOST_QUESTIONS).contains(&list.len()) {
-        let reason = format!("has {} items; send 1 to {MOST_QUESTIONS}", list.len());
+    if !(1..=MAX_QUESTIONS).contains(&list.len()) {
+        let reason = format!("has {} items; send 1 to {MAX_QUESTIONS}", list.len());
         return Err(FieldError::invalid(path, reason));
     }
     let mut items = Vec::with_capacity(list.len());

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::described::{
     FieldError, RubricItem, check_names, read_choice, read_question, read_rubric, wrong_type,
 };
-use super::question::MOST_QUESTIONS;
+use super::question::MAX_QUESTIONS;
 use super::yaml::{Document, RUBRIC};
 use super::{Judge, QuestionLayout};
 use crate::manifest::{read_plain_text, wording};
@@ -105,8 +105,8 @@ impl JudgeFile {
             let reason = wording::unknown(name, [ATTRIBUTES, LAYOUT], to_do);
             return Err(FieldError::Unknown { path: name.clone(), reason });
         }
-        if !(1..=MOST_QUESTIONS).contains(&described.len()) {
-            let reason = format!("has {} entries; give 1 to {MOST_QUESTIONS}", described.len());
+        if !(1..=MAX_QUESTIONS).contains(&described.len()) {
+            let reason = format!("has {} entries; give 1 to {MAX_QUESTIONS}", described.len());
             return Err(FieldError::Invalid { path: ATTRIBUTES.to_owned(), reason });
         }
         let (mut attributes, mut places, mut questions) = (Vec::new(), Vec::new(), Vec::new());

@@ -17,7 +17,7 @@ pub(crate) use described::{FieldError, RubricItem, read_choice, read_rubric};
 pub use file::{JudgeFile, JudgeFileError};
 pub(crate) use file::{parse_text, read_rubric_file};
 pub use question::{AnswerScore, JudgeAnswer, Question, QuestionError};
-pub(crate) use question::{LARGEST_WORTH, MOST_QUESTIONS};
+pub(crate) use question::{LARGEST_WORTH, MAX_QUESTIONS};
 
 /// What a language model is asked. The questions are in the order of the head's attributes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::manifest::wording::counted;
 
 /// Most questions of a judge, or items of a rubric.
-pub(crate) const MOST_QUESTIONS: usize = 64;
+pub(crate) const MAX_QUESTIONS: usize = 64;
 /// Most answers to a question.
-const MOST_ANSWERS: usize = 64;
+const MAX_ANSWERS: usize = 64;
 
 /// Largest worth of an answer and weight of an item, so that sums of them are numbers.
 pub(crate) const LARGEST_WORTH: f64 = 1e9;
@@ -76,7 +76,7 @@ pub enum QuestionError {
         limit: usize,
     },
     /// Too few or too many answers.
-    #[error("has {}; give 2 to {MOST_ANSWERS}, each a token and what it is worth", counted(*.0, "answer"))]
+    #[error("has {}; give 2 to {MAX_ANSWERS}, each a token and what it is worth", counted(*.0, "answer"))]
     AnswerCount(usize),
     /// An answer has no text.
     #[error("has an answer without a text; give each the text of a token")]
@@ -194,7 +194,7 @@ impl Question {
         if ask.trim().is_empty() {
             return Err(QuestionError::EmptyAsk);
         }
-        if !(2..=MOST_ANSWERS).contains(&answers.len()) {
+        if !(2..=MAX_ANSWERS).contains(&answers.len()) {
             return Err(QuestionError::AnswerCount(answers.len()));
         }
         let mut texts = BTreeSet::new();

@@ -11,7 +11,7 @@ use serde_saphyr::options::NonFiniteFloatPolicy;
 /// What errors call a file that is a list.
 pub(super) const RUBRIC: &str = "rubric";
 /// Most nodes that aliases may repeat. The largest judge has half of them.
-const MOST_REPEATED: usize = 20_000;
+const MAX_REPEATED: usize = 20_000;
 
 /// A file's content.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Document {
         let options = serde_saphyr::options! {
             strict_booleans: true,
             non_finite_float_policy: NonFiniteFloatPolicy::AsString,
-            alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MOST_REPEATED },
+            alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_REPEATED },
         };
         // An empty document is YAML's null.
         let node: Option<Node> =
@@ -78,7 +78,7 @@ fn reason(error: &serde_saphyr::Error) -> String {
             format!("the key `{key}` appears twice; leave one out")
         }
         serde_saphyr::Error::AliasReplayLimitExceeded { .. } => {
-            format!("aliases repeat more than {MOST_REPEATED} values; write them out")
+            format!("aliases repeat more than {MAX_REPEATED} values; write them out")
         }
         serde_saphyr::Error::AliasError { error, .. } => reason(error),
         error => {

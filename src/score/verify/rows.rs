@@ -12,7 +12,7 @@ use crate::score::summary::counted;
 use crate::signing::PublicKey;
 
 /// Differences that are printed.
-const MOST_PRINTED: usize = 10;
+const MAX_PRINTED: usize = 10;
 
 /// What checking the rows of a file found.
 #[derive(Default)]
@@ -79,7 +79,7 @@ impl SignedFile {
 
     fn add_different(&mut self, difference: String) {
         self.different += 1;
-        if self.differences.len() < MOST_PRINTED {
+        if self.differences.len() < MAX_PRINTED {
             self.differences.push(difference);
         }
     }
