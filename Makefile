@@ -29,7 +29,7 @@ help:
 	@echo 'make deny       check the licenses and advisories of dependencies  (needs cargo-deny)'
 	@echo 'make fuzz TARGET=requests SECONDS=60   fuzz one target; fuzz/README.md lists them'
 	@echo 'make fuzz-seeds   run every fuzz target once over its seeds'
-	@echo 'make fuzz-briefly   change the seeds at random as well, for 30 s a target'
+	@echo 'make fuzz-briefly   fuzz every target for 30 s'
 	@echo
 	@echo 'make test-sanitizers  test the C++ of the CPU engine under sanitizers  (needs libomp-dev)'
 	@echo 'make test-cpp-debian13  test it with the oneDNN of Debian 13  (needs root and debootstrap)'
@@ -252,7 +252,6 @@ fuzz:
 fuzz-seeds:
 	fuzz/seeds.sh
 
-# Without coverage counters, whose build takes minutes.
 fuzz-briefly:
 	fuzz/seeds.sh 30
 

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Builds every fuzz target as a plain program, without coverage counters, and runs it once over each of its seeds:
+# Builds every fuzz target and runs it once over each of its seeds:
 #   fuzz/seeds.sh            only the seeds
-#   fuzz/seeds.sh SECONDS    then random changes of the seeds for some seconds, the same ones each time
+#   fuzz/seeds.sh SECONDS    then fuzzes it for some seconds, from the same random numbers each time
+#
+# Only this repository's own code has coverage counters, and none of it is optimized; fuzz/run.sh does better.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-export PROGRAMS=${CARGO_TARGET_DIR:-target}/debug SECONDS_OF_CHANGES=${1-0}
+export PROGRAMS=${CARGO_TARGET_DIR:-target}/debug FUZZED_SECONDS=${1-0}
 
 run() { # TARGET OPTION OF LIBFUZZER ...: prints what an input did that failed, and keeps the input
     local target=$1 work=build/fuzz/$1
@@ -24,14 +26,13 @@ fuzz() { # TARGET
     python3 fuzz/seeds.py "$1" "$work"
     run "$1" "$work"/seeds/*
     echo "$1: $(grep -c '^Executed' "$work/log") seeds"
-    if [ "$SECONDS_OF_CHANGES" -gt 0 ]; then
-        # Without counters, no input would be kept to be changed.
-        run "$1" -keep_seed=1 -seed=1 -max_total_time="$SECONDS_OF_CHANGES" -dict="$work/dictionary" "$work/seeds"
-        echo "$1: $(sed -n 's/^Done \([0-9]*\) runs.*/\1/p' "$work/log") random changes of them"
+    if [ "$FUZZED_SECONDS" -gt 0 ]; then
+        run "$1" -seed=1 -max_total_time="$FUZZED_SECONDS" -dict="$work/dictionary" "$work/seeds"
+        echo "$1: $(sed -n 's/^Done \([0-9]*\) runs.*/\1/p' "$work/log") other inputs"
     fi
 }
 
-cargo build --locked --package assay-fuzz --bins
+RUSTC_WORKSPACE_WRAPPER=$PWD/fuzz/with_counters.sh cargo build --locked --package assay-fuzz --bins
 export -f run fuzz
 find fuzz/fuzz_targets -name '*.rs' -exec basename -s .rs {} + | sort |
     xargs --max-args 1 --max-procs "$(nproc)" bash -euo pipefail -c 'fuzz "$1"' bash
