@@ -52,7 +52,7 @@ def main():
     )
     print(f"{arguments.workload}: {second.version} over {first.version}")
     rounds = [(first.run(), second.run()) for _ in range(arguments.rounds)]
-    for part in rounds[0][0]:
+    for part in ("decoder", "products"):
         ratios = sorted(b[part] / a[part] for a, b in rounds)
         rates = [statistics.median(run[part] for run in side) for side in zip(*rounds)]
         quarter = len(ratios) // 4
