@@ -52,6 +52,13 @@ enum Fault {
     Unknown { status: StatusCode, text: String },
 }
 
+/// A response, as it came.
+struct Received {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
 /// A response that the expected key did not sign.
 #[derive(Debug, thiserror::Error)]
 #[error("{url}{route}: {mismatch}; with --verify-key, every response with scores must be signed by that key")]
@@ -129,29 +136,18 @@ impl RewardClient {
         if server.has_failed() && !self.check_identity(server).await? && self.servers.len() > 1 {
             return unreachable("does not answer".to_owned());
         }
-        let post = self.authorized(self.http.post(format!("{}{}", server.url, request.route)));
         let body = Bytes::from(request.body.to_string());
-        let post = post.header(PROMPT_HEADER, request.prompt.header()).header(CONTENT_TYPE, JSON);
         let sent = Instant::now();
-        let response = match self.unless_hung(server, post.body(body.clone()).send()).await {
-            Some(Ok(response)) => response,
-            Some(Err(error)) => return unreachable(format!("does not answer: {}", root_cause(&error))),
-            None => return unreachable(HUNG.to_owned()),
+        let received = match self.exchange(server, request, body.clone()).await {
+            Ok(received) => received,
+            Err(what) => return unreachable(what),
         };
-        let (status, retry_after) = (response.status(), retry_after(&response));
-        self.identity.check_headers(response.headers(), &server.url)?;
-        let headers = response.headers().clone();
-        let bytes = match self.unless_hung(server, response.bytes()).await {
-            Some(Ok(bytes)) => bytes,
-            Some(Err(error)) => {
-                return unreachable(format!("broke off its response: {}", root_cause(&error)));
-            }
-            None => return unreachable(HUNG.to_owned()),
-        };
+        let (status, retry_after) = (received.status, retry_after(&received.headers));
+        self.identity.check_headers(&received.headers, &server.url)?;
         if status.is_success() {
-            self.verify(server, request.route, &body, (status, &headers, &bytes))?;
+            self.verify(server, request.route, &body, &received)?;
         }
-        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let text = String::from_utf8_lossy(&received.body).into_owned();
         if is_final(status) {
             if server.record_answer(sent) && self.servers.len() > 1 {
                 eprint_line(format_args!("{} answers again", server.url));
@@ -169,16 +165,34 @@ impl RewardClient {
         Ok(Err(Failure { reason, fault }))
     }
 
+    /// Sends a request and reads the response, or says what the server does instead.
+    async fn exchange(
+        &self,
+        server: &Server,
+        request: &Request<'_>,
+        body: Bytes,
+    ) -> Result<Received, String> {
+        let post = self.authorized(self.http.post(format!("{}{}", server.url, request.route)));
+        let post = post.header(PROMPT_HEADER, request.prompt.header()).header(CONTENT_TYPE, JSON);
+        let sent = self.unless_hung(server, post.body(body).send()).await.ok_or(HUNG)?;
+        let response = sent.map_err(|error| format!("does not answer: {}", root_cause(&error)))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let read = self.unless_hung(server, response.bytes()).await.ok_or(HUNG)?;
+        let body = read.map_err(|error| format!("broke off its response: {}", root_cause(&error)))?;
+        Ok(Received { status, headers, body })
+    }
+
     /// Checks the signature of a response, if all must be signed.
     fn verify(
         &self,
         server: &Server,
         route: &'static str,
         request_body: &[u8],
-        (status, headers, body): (StatusCode, &HeaderMap, &[u8]),
+        received: &Received,
     ) -> Result<(), ScoreError> {
         let Some(key) = &self.verify_key else { return Ok(()) };
-        let received = ReceivedResponse {
+        let Received { status, headers, body } = received;
+        let response = ReceivedResponse {
             status: status.as_u16(),
             headers,
             body,
@@ -186,7 +200,7 @@ impl RewardClient {
             path: route,
             request_body,
         };
-        verify_response(key, received).map(drop).map_err(|mismatch| {
+        verify_response(key, response).map(drop).map_err(|mismatch| {
             ScoreError::Gone(NotVerified { url: server.url.clone(), route, mismatch }.into())
         })
     }
