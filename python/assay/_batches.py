@@ -60,6 +60,16 @@ class BatchScorer:
             found.update(zip(places, items, strict=True))
         return [found[index] for index in range(len(keys))]
 
+    def attributes(self) -> list[str]:
+        """The names of the scores that every response has, as one of the servers reports them; none if a model scores
+        steps."""
+        for client in self._clients[:-1]:
+            try:
+                return client.attributes()
+            except ServerError:
+                continue
+        return self._clients[-1].attributes()
+
     def _home(self, key: str) -> int:
         """The index of a prompt's server, which is the same in every process and every run."""
         return int(key, 16) % len(self._clients)

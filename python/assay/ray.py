@@ -65,7 +65,11 @@ class Scorer:
         items = self._scorer.items(list(batch[self._prompt]), list(batch[self._response]))
         if self._error is None:
             _protocol.check(items)
-        for name, scores in score_columns(items).items():
+        names = None
+        if any(item.error is not None for item in items):
+            # A batch in which no row has scores needs the columns, too: a dataset has one schema.
+            names = self._scorer.attributes() or None
+        for name, scores in score_columns(items, names).items():
             batch[self._prefix + name] = numpy.array(scores, dtype=numpy.float64)
         if self._error is not None:
             batch[self._error] = numpy.array([item.error or "" for item in items], dtype=object)

@@ -84,5 +84,8 @@ def test_a_row_without_scores_stops_the_job_unless_a_column_takes_the_reason(ser
     result = Scorer(server.url, error="error")(batch())
     assert "tokens" in result["error"][0] and result["error"][1] == ""
     assert numpy.isnan(result["score_helpfulness"][0]) and not numpy.isnan(result["score_helpfulness"][1])
+    # A batch without any scores has the same columns, or the dataset would have two schemas.
+    failed = Scorer(server.url, error="error")({"prompt": ["q"], "response": ["long " * 20_000]})
+    assert set(failed) == set(result) and numpy.isnan(failed["score_helpfulness"]).all()
     with pytest.raises(ValueError):
         Scorer()
