@@ -41,7 +41,11 @@ class BatchScorer:
         # If there are several servers, the next one is asked soon.
         retry_each_for = retry_for if len(urls) == 1 else min(retry_for, 3.0)
         self._retry_for = retry_for
-        self._clients = [Client(one, api_key=api_key, model=model, retry_for=retry_each_for) for one in urls]
+        # No proxy leads to a server on this machine.
+        self._clients = [
+            Client(one, api_key=api_key, model=model, retry_for=retry_each_for, trust_env=self._server is None)
+            for one in urls
+        ]
         self._fields = fields or {}
 
     def items(self, prompts: Sequence[Prompt | str], responses: Sequence[str]) -> list[Item]:

@@ -100,7 +100,7 @@ def attributes(settings: Settings) -> Plan[list[str]]:
 
 def _listed() -> Plan[list[dict[str, Any]]]:
     answers = yield [Call("GET", "/v1/models")]
-    return list(answers[0].json()["data"])
+    return _protocol.listed_models(answers[0])
 
 
 def post(path: str, body: Any) -> Plan[httpx.Response]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import re
@@ -22,6 +23,10 @@ Scores = dict[str, float]
 """The scores of a response, by attribute."""
 
 RETRIED = (429, 502, 503, 504)
+BUSY = (429, 503)
+CONNECT_TIMEOUT = 10.0
+"""Seconds for a connection. A machine that is gone refuses nothing, and the system waits for minutes."""
+LOG = logging.getLogger("assay")
 STEPS = re.compile(r"(min|mean|last|prod)\((.+)\)")
 
 
@@ -45,10 +50,19 @@ class Settings:
     headers: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
+        if not self.url.lower().startswith(("http://", "https://")):
+            raise ValueError(f"the server's URL {self.url!r} must start with http:// or https://")
         self.url = self.url.rstrip("/").removesuffix("/v1")
         if self.batch_size < 1:
             raise ValueError("batch_size must be at least 1")
+        if self.api_key and not (self.api_key.isascii() and self.api_key.isprintable()):
+            # Most often it is the line end of a file.
+            raise ValueError("api_key has a line end or another character that a header cannot have: strip it")
         self.headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+
+    @property
+    def timeouts(self) -> httpx.Timeout:
+        return httpx.Timeout(self.timeout, connect=min(self.timeout, CONNECT_TIMEOUT))
 
 
 @dataclass(frozen=True)
@@ -87,6 +101,14 @@ def items(answer: httpx.Response, expected: int) -> list[Item]:
     if sorted(found) != list(range(expected)):
         raise ServerError(f"{answer.url} answered {len(found)} of {expected} conversations", answer.status_code)
     return [found[index] for index in range(expected)]
+
+
+def listed_models(answer: httpx.Response) -> list[dict[str, Any]]:
+    """The models in a response of `/v1/models`."""
+    try:
+        return [{**model, "id": str(model["id"])} for model in answer.json()["data"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ServerError(f"{answer.url} did not answer as /v1/models does: {error!r}", answer.status_code) from error
 
 
 def number(score: Any) -> float:
@@ -139,10 +161,11 @@ class Retries:
             if failed.status_code not in RETRIED:
                 raise refusal(failed)
             wait = max(wait, retry_after(failed))
+        error = refusal(failed) if isinstance(failed, httpx.Response) else silence(failed)
         if time.monotonic() + wait > self.deadline:
-            if isinstance(failed, httpx.Response):
-                raise refusal(failed)
-            raise ServerError(f"{failed.request.url} does not answer: {failed}") from failed
+            raise error from (failed if isinstance(failed, Exception) else None)
+        # To be busy is normal. A server that does not answer may be the wrong one, and a long silence a riddle.
+        LOG.log(logging.DEBUG if error.status in BUSY else logging.WARNING, "%s; trying again in %.1f s", error, wait)
         return wait
 
 
@@ -152,6 +175,11 @@ def retry_after(answer: httpx.Response) -> float:
         return max(0.0, float(answer.headers.get("Retry-After", "0")))
     except ValueError:
         return 0.0
+
+
+def silence(failed: httpx.TransportError) -> ServerError:
+    """The error of a request without a response."""
+    return ServerError(f"{failed.request.url} does not answer: {str(failed) or type(failed).__name__}")
 
 
 def refusal(answer: httpx.Response) -> ServerError:

@@ -27,10 +27,13 @@ class AsyncClient:
         retry_for: float = 600.0,
         batch_size: int = 256,
         concurrency: int = 8,
+        trust_env: bool = True,
         transport: httpx.AsyncBaseTransport | None = None,
     ):
         self._settings = Settings(url, api_key, model, timeout, retry_for, batch_size)
-        self._http = httpx.AsyncClient(headers=self._settings.headers, timeout=timeout, transport=transport)
+        self._http = httpx.AsyncClient(
+            headers=self._settings.headers, timeout=self._settings.timeouts, trust_env=trust_env, transport=transport
+        )
         self._slots = asyncio.Semaphore(concurrency)
 
     async def score(self, prompt: Prompt, responses: Sequence[str], **fields: Any) -> list[Scores]:
@@ -76,9 +79,19 @@ class AsyncClient:
         try:
             calls = next(plan)
             while True:
-                calls = plan.send(await asyncio.gather(*(self._send(call) for call in calls)))
+                calls = plan.send(await self._send_all(calls))
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
+
+    async def _send_all(self, calls: Sequence[Call]) -> list[httpx.Response]:
+        tasks = [asyncio.ensure_future(self._send(call)) for call in calls]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            # After an error, the other requests would go on, or be tried again for minutes.
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _send(self, call: Call) -> httpx.Response:
         retries = Retries(self._settings.retry_for)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -15,10 +16,11 @@ from ._protocol import Item, Message, Prompt, Retries, Scores, Settings
 
 
 class Client:
-    """Scores responses with a server. It may be used by several threads.
+    """Scores responses with a server. It may be used by several threads, and in processes that are forked.
 
     `model` is one of the names that the server serves; by default its first. A request is sent again for up to
-    `retry_for` seconds while the server is busy (429 and 503, after its `Retry-After`) or cannot be reached.
+    `retry_for` seconds while the server is busy (429 and 503, after its `Retry-After`) or cannot be reached, which the
+    logger `assay` reports. `trust_env` is httpx's: whether variables such as `HTTPS_PROXY` are followed.
     """
 
     def __init__(
@@ -30,10 +32,18 @@ class Client:
         timeout: float = 600.0,
         retry_for: float = 600.0,
         batch_size: int = 256,
+        trust_env: bool = True,
         transport: httpx.BaseTransport | None = None,
     ):
         self._settings = Settings(url, api_key, model, timeout, retry_for, batch_size)
-        self._http = httpx.Client(headers=self._settings.headers, timeout=timeout, transport=transport)
+        self._trust_env, self._transport = trust_env, transport
+        self._process, self._http = os.getpid(), self._connections()
+
+    def _connections(self) -> httpx.Client:
+        settings = self._settings
+        return httpx.Client(
+            headers=settings.headers, timeout=settings.timeouts, trust_env=self._trust_env, transport=self._transport
+        )
 
     def score(self, prompt: Prompt, responses: Sequence[str], **fields: Any) -> list[Scores]:
         """The scores of each response to a prompt, by attribute.
@@ -99,6 +109,9 @@ class Client:
 
     def _send(self, call: Call) -> httpx.Response:
         retries = Retries(self._settings.retry_for)
+        if self._process != os.getpid():
+            # A fork has copies of the connections, on which each process would read answers to the other's requests.
+            self._process, self._http = os.getpid(), self._connections()
         while True:
             failed: httpx.Response | httpx.TransportError
             try:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import threading
 from collections import deque
+from collections.abc import Sequence
 from types import TracebackType
 
 from . import _programs
@@ -25,7 +26,7 @@ class Server:
 
     def __init__(self, engine: str | os.PathLike[str], *options: str, timeout: float = 600.0):
         command = [str(_programs.find("assay")), "serve", "--engine", os.fspath(engine)]
-        command += ["--host", "127.0.0.1", "--port", "0", "--log-format", "json", *options]
+        command += ["--host", "127.0.0.1", "--port", "0", "--log-format", "json", *_options_with_log(options)]
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL)
         self._tail: deque[str] = deque(maxlen=20)
         self._address: str | None = None
@@ -41,8 +42,8 @@ class Server:
         """The server's URL."""
 
     def client(self) -> Client:
-        """A new client of the server."""
-        return Client(self.url)
+        """A new client of the server, which no proxy leads to."""
+        return Client(self.url, trust_env=False)
 
     def close(self) -> None:
         """Stops the server once the requests in progress are answered."""
@@ -75,3 +76,17 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _options_with_log(options: Sequence[str]) -> list[str]:
+    """The options, with a log level at which the lines are written that say where the server is and that it is ready."""
+    rest, level = [], os.environ.get("ASSAY_LOG_LEVEL") or "info"
+    words = iter(options)
+    for word in words:
+        if word == "--log-level":
+            level = next(words, level)
+        elif word.startswith("--log-level="):
+            level = word.partition("=")[2]
+        else:
+            rest.append(word)
+    return [*rest, "--log-level", f"assay::api::serve=info,{level}"]

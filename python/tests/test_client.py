@@ -1,9 +1,14 @@
 """The client over a real server, and over answers that a server gives rarely."""
 
 import asyncio
+import contextlib
 import json
+import logging
 import math
+import os
 import pickle
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
@@ -149,6 +154,86 @@ def test_retries_end_when_their_time_is_over(monkeypatch: pytest.MonkeyPatch):
         client.rewards("q", ["a"])
 
 
+@pytest.mark.parametrize("options", [{"url": "localhost:8000"}, {"url": ""}, {"api_key": "key\n"}, {"api_key": "kéy"}])
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_url_or_a_key_that_cannot_work_is_refused_at_once(kind: type, options: dict):
+    with pytest.raises(ValueError, match="http://|api_key"):
+        kind(**options)
+
+
+def test_a_server_that_does_not_answer_is_reported_while_it_is_asked_again(monkeypatch, caplog):
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    client, _ = answering([httpx.ConnectError("gone"), httpx.ConnectTimeout(""), httpx.Response(429), rewards(0.5)])
+    with caplog.at_level(logging.WARNING, "assay"):
+        assert client.rewards("q", ["a"]) == [0.5]
+    assert ["gone; trying again" in caplog.messages[0], "ConnectTimeout; trying" in caplog.messages[1]] == [True, True]
+    # A busy server is normal.
+    assert len(caplog.messages) == 2
+
+
+def test_an_error_of_one_batch_ends_the_others_of_the_asynchronous_client():
+    ended: list[str] = []
+
+    async def handle(request: httpx.Request) -> httpx.Response:
+        text = json.loads(request.content)["conversations"][0][-1]["content"]
+        if text == "wrong":
+            return httpx.Response(400, json={"error": {"message": "wrong"}})
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            ended.append(text)
+            raise
+        return rewards(1.0)
+
+    async def run() -> None:
+        async with AsyncClient("http://x", batch_size=1, transport=httpx.MockTransport(handle)) as client:
+            with pytest.raises(ServerError, match="wrong"):
+                await client.rewards("q", ["slow", "wrong", "slower"])
+            assert sorted(ended) == ["slow", "slower"]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("answer", [httpx.Response(200, text="<html>"), httpx.Response(200, json={"data": [{}]})])
+def test_a_list_of_models_that_is_none_raises_an_error_of_the_package(answer: httpx.Response):
+    client = Client("http://x", transport=httpx.MockTransport(lambda _: answer))
+    with pytest.raises(ServerError, match="/v1/models"):
+        client.models()
+
+
+def test_a_forked_process_does_not_read_answers_to_another():
+    """Trainers fork workers that use the client of their parent."""
+    seen: list[tuple] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_) -> None: ...
+
+        def do_POST(self) -> None:
+            seen.append(self.client_address)
+            self.rfile.read(int(self.headers["Content-Length"]))
+            body = rewards(0.5).content
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with Client(f"http://127.0.0.1:{server.server_port}", retry_for=0) as client:
+        client.rewards("q", ["a"])
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if client.rewards("q", ["a"]) == [0.5] else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        client.rewards("q", ["a"])
+    server.shutdown()
+    server.server_close()
+    parent, forked, again = seen
+    assert parent == again != forked
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -190,3 +275,16 @@ def test_steps_are_summed_up_as_the_server_names_it():
 def test_a_server_that_cannot_start_says_why(tmp_path):
     with pytest.raises(ServerError, match="did not start"):
         assay.Server(tmp_path)
+
+
+@pytest.mark.parametrize("options", [[], ["--log-level", "error"], ["--log-level=assay::scheduler=debug,off"]])
+def test_a_server_is_found_whatever_is_logged_and_without_a_proxy(engine, monkeypatch, options: list[str]):
+    monkeypatch.setenv("ASSAY_LOG_LEVEL", "warn")
+    for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"]:
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ["NO_PROXY", "no_proxy"]:
+        monkeypatch.delenv(name, raising=False)
+    with Server(engine, "--threads", "1", *options, timeout=60) as server, server.client() as client:
+        assert client.models() == ["demo"]
+    with contextlib.closing(BatchScorer(engine=str(engine), engine_options=options, retry_for=0)) as scorer:
+        assert scorer.items([QUESTION], ["Paris"])[0].error is None
