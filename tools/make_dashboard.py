@@ -16,6 +16,8 @@ SERVERS = 'job=~"$job", namespace=~"$namespace", instance=~"$instance"'
 SERIES = SERVERS + ', model_name=~"$model"'
 RATE = "$__rate_interval"
 WIDTH = 24
+# A share of no requests, or a quantile of none, is NaN.
+IDLE = {"type": "special", "options": {"match": "nan", "result": {"text": "no requests", "index": 0}}}
 
 
 def selected(name: str, **labels: str) -> str:
@@ -166,7 +168,9 @@ def stat(title: str, unit: str, decimals: int, steps: list, query: str, descript
     thresholds = {"mode": "absolute", "steps": [{"color": color, "value": value} for color, value in steps]}
     return {
         "type": "stat", "title": title, "description": description,
-        "fieldConfig": {"defaults": {"unit": unit, "decimals": decimals, "thresholds": thresholds, "noValue": "no data"}, "overrides": []},
+        "fieldConfig": {"defaults": {
+            "unit": unit, "decimals": decimals, "thresholds": thresholds, "noValue": "no data", "mappings": [IDLE],
+        }, "overrides": []},
         "options": {"colorMode": "value", "graphMode": "area", "reduceOptions": {"calcs": ["lastNotNull"]}},
         "targets": targets([(query, title)]),
     }
@@ -195,11 +199,13 @@ def table(title: str, query: str, description: str) -> dict:
     }
 
 
-def variable(name: str, label: str, query: str) -> dict:
-    return {
+def variable(name: str, label: str, query: str, every: str | None = ".*") -> dict:
+    """A choice of label values. "All" stands for the regular expression `every`, or for the values that were found."""
+    found = {
         "name": name, "label": label, "type": "query", "datasource": DATASOURCE, "query": {"query": query, "refId": name},
-        "includeAll": True, "multi": True, "allValue": ".*", "current": {"text": "All", "value": "$__all"}, "refresh": 2, "sort": 1,
+        "includeAll": True, "multi": True, "allValue": every, "current": {"text": "All", "value": "$__all"}, "refresh": 2, "sort": 1,
     }
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def place(panel: dict, x: int, y: int, width: int, height: int) -> dict:
@@ -233,7 +239,8 @@ def dashboard() -> dict:
     info = "assay_build_info"
     variables = [
         {"name": "datasource", "type": "datasource", "query": "prometheus", "label": "Prometheus"},
-        variable("job", "Job", f"label_values({info}, job)"),
+        # `up` and the metrics of processes are those of every target, so that "All" must not be every job.
+        variable("job", "Job", f"label_values({info}, job)", every=None),
         variable("namespace", "Namespace", f'label_values({info}{{job=~"$job"}}, namespace)'),
         variable("model", "Model", f'label_values({info}{{job=~"$job", namespace=~"$namespace"}}, model_name)'),
         variable("instance", "Server", f'label_values({info}{{job=~"$job", namespace=~"$namespace", model_name=~"$model"}}, instance)'),
