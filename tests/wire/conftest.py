@@ -50,8 +50,10 @@ class Server:
 
     STARTED = "ready"
 
-    def __init__(self, engine: Path, *arguments: str | Path, **variables: str):
-        command = [BINARIES / "assay", "serve", "--engine", engine, "--host", "127.0.0.1", "--port", "0"]
+    def __init__(self, engine: Path | None, *arguments: str | Path, **variables: str):
+        """`engine` is `None` if a variable names it."""
+        named = [] if engine is None else ["--engine", engine]
+        command = [BINARIES / "assay", "serve", *named, "--host", "127.0.0.1", "--port", "0"]
         command += ["--log-format", "json", "--threads", "1", *arguments]
         self.process = subprocess.Popen(command, env=clean_environment(**variables), stderr=subprocess.PIPE, text=True)
         self.log: list[dict] = []

@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import BINARIES, CHECKPOINTS, Server, assay, clean_environment
+from conftest import BINARIES, CHECKPOINTS, ROOT, Server, assay, clean_environment
 
 
 def test_a_checkpoint_is_built_and_served_and_the_next_start_takes_it_from_the_cache(tmp_path: Path):
@@ -35,6 +36,17 @@ def test_the_ranks_of_a_checkpoint_are_known_without_building_it(tmp_path: Path)
     ranks = assay("serve", str(CHECKPOINTS["llama-linear"]), "--print-ranks", ASSAY_CACHE=str(tmp_path))
     assert (ranks.returncode, ranks.stdout) == (0, "1\n")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_documented_command_of_compose_serves_what_it_mounts(tmp_path: Path):
+    page = (ROOT / "docs/docker.md").read_text()
+    (command,) = re.findall(r"`ENGINES=(\S+) docker compose up --build`", page)
+    compose = (ROOT / "compose.yaml").read_text()
+    assert f"ENGINES={command} docker compose up --build" in compose and f"such as ENGINES={command}}}:/engines:ro" in compose
+    # The entry script of the image names the mounted folder in this way, and the image keeps its cache in a volume.
+    assert '"cache:/cache"' in compose and "ENV ASSAY_CACHE=/cache" in (ROOT / "docker/cpu.Dockerfile").read_text()
+    with Server(None, NIM_CACHE_PATH=str(ROOT / command), ASSAY_CACHE=str(tmp_path)) as server:
+        assert json.loads(server.get("/v1/models")[1])["data"][0]["id"] == "demo"
 
 
 def test_people_are_shown_where_the_server_is(tmp_path: Path):
