@@ -91,10 +91,21 @@ def models() -> Plan[list[str]]:
 
 
 def attributes(settings: Settings) -> Plan[list[str]]:
+    return list((yield from _model(settings)).get("attributes", []))
+
+
+def ranked_by(settings: Settings) -> Plan[str]:
+    model = yield from _model(settings)
+    if not model.get("ranked_by"):
+        raise ServerError(f"{settings.url} serves {model['id']}, which has no scores")
+    return str(model["ranked_by"])
+
+
+def _model(settings: Settings) -> Plan[dict[str, Any]]:
     listed = yield from _listed()
     for model in listed:
         if settings.model in (None, model["id"]):
-            return list(model.get("attributes", []))
+            return model
     raise ServerError(f"{settings.url} serves no model called {settings.model}")
 
 

@@ -71,6 +71,10 @@ class AsyncClient:
         """See `Client.attributes`."""
         return await self._run(_plans.attributes(self._settings))
 
+    async def ranked_by(self) -> str:
+        """See `Client.ranked_by`."""
+        return await self._run(_plans.ranked_by(self._settings))
+
     async def post(self, path: str, body: Any) -> httpx.Response:
         """See `Client.post`."""
         return await self._run(_plans.post(path, body))

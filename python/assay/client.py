@@ -91,6 +91,10 @@ class Client:
         """The names of the scores that every conversation has; none if the model scores steps."""
         return self._run(_plans.attributes(self._settings))
 
+    def ranked_by(self) -> str:
+        """The name of the score that ranks where a call names none, which for a model of steps is such as `min(step)`."""
+        return self._run(_plans.ranked_by(self._settings))
+
     def post(self, path: str, body: Any) -> httpx.Response:
         """Posts to any route, and tries again as `Client` says.
 

@@ -31,6 +31,9 @@ async def _reward(client: AsyncClient, sample: Any) -> float:
     scores = (await client.post("/slime/reward", body)).json()
     if not isinstance(scores, dict):
         return _protocol.number(scores)
-    if rank_by not in scores:
-        raise ValueError(f"set ASSAY_RANK_BY to the attribute that is the reward: {', '.join(scores)}")
-    return _protocol.number(scores[rank_by])
+    if rank_by is None:
+        rank_by = await client.ranked_by()
+    try:
+        return _protocol.number(_protocol.reward_of(scores, rank_by))
+    except KeyError as error:
+        raise ValueError(f"ASSAY_RANK_BY names {rank_by}, but the attributes are {', '.join(scores)}") from error

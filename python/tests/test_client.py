@@ -37,6 +37,7 @@ def test_scores_are_those_of_every_route_in_the_order_of_the_responses(server: S
     turns = [{"role": "user", "content": QUESTION}]
     assert client.score(turns, ANSWERS) == scores
     assert client.models() == ["demo"] and client.attributes() == list(scores[0])
+    assert client.ranked_by() == "helpfulness"
     with Client(server.url, model="other") as other, pytest.raises(ServerError, match="other"):
         other.attributes()
     assert client.score(QUESTION, []) == []

@@ -157,8 +157,16 @@ def test_slime_gets_the_reward_of_a_sample_or_of_a_group(ranked_by_coherence, ex
         assert asyncio.run(slime.reward(None, samples, evaluation=True)) == due
 
 
-def test_slime_gets_an_error_and_never_a_zero():
-    with pytest.raises(ValueError, match="helpfulness"):
+def test_slime_gets_the_score_of_the_servers_rule_for_every_form_of_prompt(client: Client):
+    due = client.rewards(QUESTION, ANSWERS)
+    for prompt in [QUESTION, TURNS]:
+        samples = [SimpleNamespace(prompt=prompt, response=answer) for answer in ANSWERS]
+        assert asyncio.run(slime.reward(None, samples)) == due
+
+
+def test_slime_gets_an_error_and_never_a_zero(monkeypatch: pytest.MonkeyPatch):
+    with monkeypatch.context() as changed, pytest.raises(ValueError, match="nope.*helpfulness"):
+        changed.setenv("ASSAY_RANK_BY", "nope")
         asyncio.run(slime.reward(None, SimpleNamespace(prompt=QUESTION, response="Paris.")))
     with pytest.raises(ScoringError):
         asyncio.run(slime.reward(None, SimpleNamespace(prompt=TURNS, response=TOO_LONG)))
