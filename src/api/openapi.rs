@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
 use axum::http::{HeaderValue, header};
-use axum::middleware::map_response;
+use axum::middleware::{Next, from_fn};
 use utoipa::openapi::content::ContentBuilder;
-use utoipa::openapi::path::PathItem;
+use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{self, Ref, RefOr};
@@ -55,6 +57,10 @@ pub(super) fn document(
         let schemes = &mut document.components.get_or_insert_default().security_schemes;
         schemes.insert(KEY.into(), RefOr::T(SecurityScheme::Http(key.build())));
     }
+    for operation in document.paths.paths.values_mut().flat_map(operations) {
+        // Unlike a description, a summary is not Markdown.
+        operation.summary = operation.summary.take().map(|summary| summary.replace('`', ""));
+    }
     // axum's `{*name}`, which takes slashes too, is `{name}` here.
     let paths = std::mem::take(&mut document.paths.paths);
     document.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
@@ -62,12 +68,14 @@ pub(super) fn document(
 }
 
 fn set_security(document: &mut openapi::OpenApi, security: &[SecurityRequirement]) {
-    for item in document.paths.paths.values_mut() {
-        let PathItem { get, post, .. } = item;
-        for operation in [get, post].into_iter().flatten() {
-            operation.security = Some(security.to_vec());
-        }
+    for operation in document.paths.paths.values_mut().flat_map(operations) {
+        operation.security = Some(security.to_vec());
     }
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    let PathItem { get, post, .. } = item;
+    [get, post].into_iter().flatten()
 }
 
 /// What the page may load: its own files, and images and styles that it contains. It may send requests to this
@@ -82,10 +90,34 @@ pub(super) fn pages(document: openapi::OpenApi) -> Router<Arc<App>> {
     // The base layout, unlike the default one, has no top bar with Swagger's name.
     let page =
         SwaggerUi::new("/docs").url("/openapi.json", document).config(Config::default().use_base_layout());
-    Router::from(page).layer(map_response(with_policy))
+    Router::from(page).layer(from_fn(with_policy_and_colours))
 }
 
-async fn with_policy(mut response: axum::response::Response) -> axum::response::Response {
+/// The script that starts the page.
+const START_SCRIPT: &str = "/docs/swagger-initializer.js";
+/// Follows the browser's choice of light or dark. In Swagger's own page, the top bar does it.
+const COLOURS: &str = r#"
+document.title = "Assay: API documentation";
+(function () {
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+  dark.addEventListener("change", follow);
+  follow();
+  // The page's own background is light, and covers that of the mode.
+  document.body.style.background = "none";
+})();
+"#;
+
+async fn with_policy_and_colours(request: Request, next: Next) -> axum::response::Response {
+    let is_start = request.uri().path() == START_SCRIPT;
+    let mut response = next.run(request).await;
+    if is_start {
+        let (mut parts, body) = response.into_parts();
+        let script = to_bytes(body, usize::MAX).await.unwrap_or_default();
+        parts.headers.remove(header::CONTENT_LENGTH);
+        response =
+            axum::response::Response::from_parts(parts, Body::from([&script, COLOURS.as_bytes()].concat()));
+    }
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, CONTENT_POLICY);
     response
 }

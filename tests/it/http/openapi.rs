@@ -75,6 +75,20 @@ async fn the_page_about_the_api_shows_the_same_examples() {
 }
 
 #[tokio::test]
+async fn the_page_shows_summaries_without_the_marks_of_markdown() {
+    let document = document(&Server::start()).await;
+    let mut summaries = 0;
+    for operation in
+        document["paths"].as_object().unwrap().values().flat_map(|item| item.as_object().unwrap().values())
+    {
+        let Some(summary) = operation["summary"].as_str() else { continue };
+        assert!(!summary.contains('`'), "{summary}");
+        summaries += 1;
+    }
+    assert!(summaries > 30, "{summaries}");
+}
+
+#[tokio::test]
 async fn each_operation_says_whether_it_asks_for_a_key() {
     let keys = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&keys, "sk-0123456789abcdef").unwrap();

@@ -135,6 +135,9 @@ async fn the_page_of_the_routes_may_load_its_own_files_only() {
     let server = Server::start();
     let policy = server.get("/docs/").await.headers["content-security-policy"].to_str().unwrap().to_owned();
     assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{policy}");
+    // What it adds to Swagger's files is in one of them.
+    let start = server.get("/docs/swagger-initializer.js").await.text;
+    assert!(start.contains("SwaggerUIBundle") && start.contains("prefers-color-scheme: dark"), "{start}");
     // The page needs no script that a policy of its own files forbids.
     let page = server.get("/docs/").await.text;
     assert!(page.matches("<script").count() == page.matches("<script src=\"./").count(), "{page}");
