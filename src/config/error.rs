@@ -90,7 +90,7 @@ pub enum ConfigError {
 #[expect(missing_docs, reason = "the messages name the fields")]
 pub enum FileError {
     /// The text is not YAML, or is not a map of options.
-    #[error("{}", .0.without_snippet())]
+    #[error("{}", reason(.0.without_snippet()))]
     Yaml(#[source] Box<serde_saphyr::Error>),
     /// There is no such option.
     #[error("unknown option `{key}`; {}", match nearest {
@@ -120,6 +120,23 @@ impl ConfigError {
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::Variable { name, .. } if name.starts_with(super::row::PREFIX))
     }
+}
+
+/// What the parser says, in words of an options file.
+fn reason(error: &serde_saphyr::Error) -> String {
+    if let serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } = error {
+        return format!("the option `{key}` is given twice");
+    }
+    let text = error.to_string();
+    // The line is said with the name of the file.
+    let text = text.split(" at line ").next().unwrap_or_default();
+    if ["expected mapping start", "cannot deserialize null into string"]
+        .iter()
+        .any(|start| text.starts_with(start))
+    {
+        return "expected the name of an option and its value, as in `port: 8000`".to_owned();
+    }
+    text.to_owned()
 }
 
 /// The rest of a sentence about a line.

@@ -212,9 +212,14 @@ mod tests {
 
     #[test]
     fn a_key_given_twice_and_text_that_is_not_a_map_are_refused() {
-        assert!(complaint("port: 1\nport: 2\n").contains("FILE:2"));
+        assert!(complaint("port: 1\nport: 2\n").starts_with("FILE:2: the option `port` is given twice, in"));
         assert!(complaint("max_seq_len: 1\nmax-seq-len: 2\n").contains("given twice"));
-        assert!(complaint("- port\n").contains("FILE"));
+        for text in ["- port\n", ": : :\n", "port\n"] {
+            let expected = "FILE:1: expected the name of an option and its value, as in `port: 8000`, in";
+            assert!(complaint(text).starts_with(expected), "{}", complaint(text));
+        }
+        let unclosed = complaint("{port: 80");
+        assert!(unclosed.starts_with("FILE:1: unclosed bracket '{', in `{port: 80`"), "{unclosed}");
     }
 
     #[test]
