@@ -184,6 +184,9 @@ pub enum ScoreError {
         _0.display()
     )]
     OutputExists(PathBuf),
+    /// There is no folder for the output.
+    #[error("--output: there is no folder {}; make it, or choose another --output", _0.display())]
+    NoFolder(PathBuf),
     /// Another process is writing the journal.
     #[error("another run is writing {}; wait for it to finish", _0.display())]
     JournalInUse(PathBuf),

@@ -71,6 +71,10 @@ impl ScoreRun<'_> {
             return Err(ScoreError::OutputExists(self.output.to_owned()));
         }
         FileKind::from_path(self.output)?;
+        let folder = self.output.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| is_file && !folder.is_dir()) {
+            return Err(ScoreError::NoFolder(folder.to_owned()));
+        }
         let (layout, peeked) = inspect(self.inputs, self.form, &self.columns)?;
         self.describe(&layout, &peeked);
         Ok((layout, peeked))

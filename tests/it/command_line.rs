@@ -134,6 +134,12 @@ fn a_missing_engine_is_named() {
 }
 
 #[test]
+fn a_folder_of_the_output_that_does_not_exist_is_named_before_anything_is_read() {
+    let arguments = ["score", "no/in.jsonl", "--engine", "e", "--output", "no/such/out.jsonl"];
+    assert!(refused(1, &arguments, &[]).contains("--output: there is no folder no/such; make it"));
+}
+
+#[test]
 fn buckets_of_scores_increase() {
     let error = refused(1, &["serve", "e", "--score-buckets=-1,2,2"], &[]);
     assert!(error.contains("score_buckets must increase, and 2 comes before 2"), "{error}");
