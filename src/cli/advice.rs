@@ -8,7 +8,7 @@ use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 const MODEL: [&str; 5] = ["--model", "--model-id", "--model-path", "--model-name-or-path", "--checkpoint"];
 
 /// Options of other servers, and those of `assay serve` with the same meaning.
-const OTHER_SERVERS: [(&str, &str); 17] = [
+const OTHER_SERVERS: [(&str, &str); 21] = [
     ("--max-model-len", "--max-seq-len"),
     ("--context-length", "--max-seq-len"),
     ("--max-num-batched-tokens", "--max-num-tokens"),
@@ -26,7 +26,22 @@ const OTHER_SERVERS: [(&str, &str); 17] = [
     ("--tensor-parallel-size", "--tp of `build-engine`"),
     ("--tp-size", "--tp of `build-engine`"),
     ("--tp", "--tp of `build-engine`"),
+    ("--gpu-memory-utilization", "--kv-cache-fraction"),
+    ("--mem-fraction-static", "--kv-cache-fraction"),
+    ("--enable-prefix-caching", "--prefix-sharing, which is on"),
+    ("--auto-truncate", "--truncation left"),
 ];
+
+/// Options of other servers that a model does not need here, and why.
+const NEEDLESS: [(&str, &str); 6] = [
+    ("--trust-remote-code", "leave it out: no code of a checkpoint is run"),
+    ("--runner", KIND),
+    ("--convert", KIND),
+    ("--is-embedding", KIND),
+    ("--tokenizer", "leave it out: the tokenizer is that of the model's directory"),
+    ("--revision", "download it with `hf download NAME --revision REVISION --local-dir DIR`, and name DIR"),
+];
+const KIND: &str = "leave it out: what a model computes is recognised from its files";
 
 /// Words with which users ask `assay` to build.
 const BUILD: [&str; 3] = ["build-engine", "build", "convert"];
@@ -44,6 +59,7 @@ pub fn explain(error: Error, program: &Command) -> Error {
         std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     if let Some(tip) = tip(&error, program.get_name(), &words) {
         error.remove(ContextKind::SuggestedArg);
+        error.remove(ContextKind::SuggestedSubcommand);
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![StyledStr::from(tip)]));
     }
     error
@@ -85,9 +101,13 @@ fn tip(error: &Error, program: &str, words: &[String]) -> Option<String> {
             if !given.starts_with('-') {
                 return second_model(command).or_else(|| model_by_option(program, command, given));
             }
-            let (_, ours) =
-                OTHER_SERVERS.iter().find(|(theirs, _)| command == "serve" && *theirs == given)?;
-            Some(format!("the option for this is {ours}"))
+            let known = |table: &[(&str, &'static str)]| {
+                table.iter().find(|(theirs, _)| *theirs == given).map(|(_, ours)| *ours)
+            };
+            match known(&OTHER_SERVERS) {
+                Some(ours) if command == "serve" => Some(format!("the option for this is {ours}")),
+                _ => known(&NEEDLESS).map(str::to_owned),
+            }
         }
         // `score` has an option of this name, for the model of a server.
         ErrorKind::MissingRequiredArgument if matches!(command, "score" | "eval") => {
@@ -100,6 +120,9 @@ fn tip(error: &Error, program: &str, words: &[String]) -> Option<String> {
 
 /// What was meant by a word where a command is due.
 fn subcommand(given: &str, words: &[String]) -> Option<String> {
+    if given == "version" {
+        return Some("the version is printed by assay --version".to_owned());
+    }
     if BUILD.contains(&given) {
         return Some("engines are built by a program of its own: build-engine --help".to_owned());
     }

@@ -155,8 +155,10 @@ pub struct BuiltWith {
 #[serde(rename_all = "snake_case")]
 pub enum Dtype {
     /// 32-bit floats.
+    #[value(aliases = ["float32", "fp32"])]
     F32,
     /// bfloat16 weights, activations and KV cache; sums, norms and the head in f32.
+    #[value(alias = "bfloat16")]
     Bf16,
     /// int8 matrices, quantized by output, whose inputs are quantized by token; all else as in bf16, or
     /// in f32 where the processor has none.

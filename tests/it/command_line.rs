@@ -108,7 +108,10 @@ fn a_model_in_the_wrong_place_of_a_command_line_gets_the_right_place() {
         let done = build.args(arguments).output().unwrap();
         let error = String::from_utf8(done.stderr).unwrap();
         assert!(error.contains("tip: name the model with --model owner/name\n"), "{error}");
+        assert!(!error.contains("similar"), "{error}");
     }
+    let error = refused(2, &["version"], &[]);
+    assert!(error.contains("assay --version") && !error.contains("verify"), "{error}");
 }
 
 #[test]
@@ -120,6 +123,15 @@ fn an_option_of_another_server_gets_the_one_for_the_same_thing() {
     ] {
         let error = refused(2, &["serve", "owner/name", given, "1"], &[]);
         assert!(error.contains(&format!("tip: the option for this is {tip}\n")), "{error}");
+    }
+    for (given, tip) in [
+        ("--trust-remote-code", "leave it out: no code of a checkpoint is run"),
+        ("--runner", "leave it out: what a model computes is recognised from its files"),
+        ("--gpu-memory-utilization", "the option for this is --kv-cache-fraction"),
+    ] {
+        let error = refused(2, &["serve", "owner/name", given], &[]);
+        assert!(error.contains(&format!("tip: {tip}\n")), "{error}");
+        assert!(!error.contains("similar"), "{error}");
     }
     // Those that are similar to an option of ours are still clap's to correct.
     let error = refused(2, &["serve", "owner/name", "--prot", "1"], &[]);
