@@ -127,7 +127,7 @@ pub(super) fn read(
         };
         BuildError::checkpoint(path, error.to_string())
     })?;
-    let encoder = encoder.with_embedding_rows(vocab_size);
+    let encoder = encoder.with_embedding_rows(vocab_size).without_warnings();
     if let Some(frame) = pair {
         pair_template::check(&tokenizer, &encoder, frame, checkpoint)?;
     }

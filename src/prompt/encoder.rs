@@ -122,6 +122,14 @@ impl Encoder {
         self
     }
 
+    /// Does not warn of fields of messages that the template never reads: nobody sent those with which a template is
+    /// tried.
+    #[must_use]
+    pub(crate) fn without_warnings(mut self) -> Self {
+        self.unread = UnreadWarnings::off();
+        self
+    }
+
     /// Sets variables of the chat template for every conversation; those of a request override them.
     #[must_use]
     pub fn with_variables(mut self, variables: TemplateVariables) -> Self {

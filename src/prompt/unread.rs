@@ -14,11 +14,20 @@ const MAX_SEEN: usize = 100;
 pub(super) struct UnreadWarnings {
     fields: Mutex<HashSet<String>>,
     variables: Mutex<HashSet<String>>,
+    is_off: bool,
 }
 
 impl UnreadWarnings {
+    /// Warns of nothing.
+    pub(super) fn off() -> Self {
+        Self { is_off: true, ..Self::default() }
+    }
+
     /// Logs which fields of messages and which variables the template never reads.
     pub(super) fn check(&self, template: &Template, messages: &[Message], variables: &TemplateVariables) {
+        if self.is_off {
+            return;
+        }
         for name in messages.iter().flat_map(|message| message.more.fields.keys()) {
             if is_new(&self.fields, name) && !template.reads_key(name) {
                 tracing::warn!(field = name, "the chat template never reads this field of a message");
