@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::BuildError;
-use crate::manifest::read_plain_text;
+use crate::manifest::{MANIFEST_FILE, read_plain_text};
 
 /// No size in a model exceeds this, so that the product of any three fits an integer.
 const LARGEST_SIZE: usize = 1 << 20;
@@ -226,6 +226,10 @@ pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> BuildError {
     let reason = match error.kind() {
         std::io::ErrorKind::NotFound if path.is_symlink() => {
             "it is a link to a file that is not there; download the checkpoint again".to_owned()
+        }
+        std::io::ErrorKind::NotFound if path.with_file_name(MANIFEST_FILE).exists() => {
+            let directory = path.parent().unwrap_or(path).display();
+            format!("it is missing; {directory} is an engine already, which `assay serve {directory}` serves")
         }
         std::io::ErrorKind::NotFound => {
             "it is missing; name a directory with a Hugging Face checkpoint".to_owned()

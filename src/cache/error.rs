@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::builder::{AddressError, BuildError};
 use crate::hardware::targets::TargetError;
+use crate::manifest::Dtype;
 
 /// Why a model cannot be used as it was named. The sentences name the command that was probably meant.
 #[derive(Debug, thiserror::Error)]
@@ -136,6 +137,19 @@ pub enum ModelError {
     /// A variable of the cache is wrong.
     #[error("ASSAY_CACHE_MAX_BYTES=`{value}`: expected a number of bytes")]
     MaxBytes { value: String },
+    /// A file from which the engine is built cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable {
+        path: PathBuf,
+        /// What the system reported.
+        source: io::Error,
+    },
+    /// The model is an engine of another type than `--dtype` names.
+    #[error(
+        "{} is an engine whose weights are {built}, and --dtype {wanted} says how to build one; leave it out, or name \
+         the checkpoint", directory.display()
+    )]
+    OtherDtype { directory: PathBuf, built: Dtype, wanted: Dtype },
     /// A file or folder of the cache cannot be used.
     #[error("{} cannot be used ({source}); set ASSAY_CACHE to a folder that can be written", path.display())]
     Cache {

@@ -42,7 +42,8 @@ pub(super) fn key(options: &CpuBuildOptions, cpu: &Cpu) -> Result<String, ModelE
     );
     let head_file = options.common.checkpoint.head.as_ref();
     for path in found.directories.iter().chain(head_file) {
-        describe(path, DEPTH, &mut text).map_err(ModelError::cache(path))?;
+        describe(path, DEPTH, &mut text)
+            .map_err(|source| ModelError::Unreadable { path: path.clone(), source })?;
     }
     let digest = hexadecimal(&Sha256::digest(text.as_bytes()));
     Ok(format!("{}-{}", file_name(&found.name), &digest[..DIGITS]))

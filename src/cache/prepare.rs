@@ -10,7 +10,7 @@ use crate::builder::cpu::{self, CpuBuildOptions, DEFAULT_MAX_BATCH_SIZE, DEFAULT
 use crate::builder::{DEFAULT_MAX_SEQ_LEN, Progress};
 use crate::hardware::targets::{HardwareTarget, Kind};
 use crate::hardware::{Cpu, Gpus};
-use crate::manifest::LimitOverrides;
+use crate::manifest::{Dtype, LimitOverrides, Manifest};
 
 /// An engine to use. While this is held, an engine of the cache is not removed.
 pub struct Prepared {
@@ -41,7 +41,10 @@ pub fn prepare(
         Named::Engine if options.build_only() => {
             Err(ModelError::AlreadyBuilt { directory: model.to_owned() })
         }
-        Named::Engine => Ok(Prepared { directory: model.to_owned(), _in_use: None }),
+        Named::Engine => {
+            check_dtype(model, options.dtype)?;
+            Ok(Prepared { directory: model.to_owned(), _in_use: None })
+        }
         Named::Checkpoint => {
             check_target(model, options.target.as_deref(), &Gpus::detect())?;
             build(model, options, limits, progress)
@@ -74,6 +77,17 @@ pub fn check_engines(folder: &Path, command: &'static str) -> Result<(), ModelEr
         // The search for engines says so in its own words.
         Err(ModelError::NoModel { .. } | ModelError::Checkpoints { .. }) | Ok(Named::Engine) => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+/// Refuses an engine of another type than the one that is wanted. In a folder of several, `--profile` names one.
+fn check_dtype(engine: &Path, wanted: Option<Dtype>) -> Result<(), ModelError> {
+    let directory = if engine.is_file() { engine.parent().unwrap_or(engine) } else { engine };
+    match (wanted, Manifest::read(directory)) {
+        (Some(wanted), Ok(Manifest { dtype: built, .. })) if built != wanted => {
+            Err(ModelError::OtherDtype { directory: directory.to_owned(), built, wanted })
+        }
+        _ => Ok(()),
     }
 }
 

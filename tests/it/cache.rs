@@ -204,3 +204,46 @@ fn a_checkpoint_that_cannot_be_built_says_why_and_leaves_nothing() {
     assert!(errors(&refused).contains("tokenizer.json"), "{}", errors(&refused));
     assert!(site.engines().is_empty());
 }
+
+#[test]
+fn a_head_file_that_does_not_exist_is_named_rather_than_the_cache() {
+    let site = Site::new();
+    let refused = errors(&site.run(&["check", "judge", "--head", "no/such.yaml"]));
+    assert!(refused.contains("cannot read no/such.yaml: No such file"), "{refused}");
+    assert!(!refused.contains("ASSAY_CACHE"), "{refused}");
+}
+
+#[test]
+fn an_engine_is_not_used_as_another_type_than_the_one_that_is_asked_for() {
+    let site = Site::new();
+    succeeded(&site.run(&["check", "judge", "--dtype", "float32"]));
+    let engine = site.engines()[0]["directory"].as_str().unwrap().to_owned();
+    for (dtype, is_right) in [("f32", true), ("int8", false), ("bfloat16", false)] {
+        let done = site.run(&["check", &engine, "--dtype", dtype]);
+        assert_eq!(done.status.success(), is_right, "{dtype}: {}", errors(&done));
+        assert!(
+            is_right || errors(&done).contains("is an engine whose weights are f32"),
+            "{}",
+            errors(&done)
+        );
+    }
+}
+
+#[test]
+fn a_build_warns_of_no_field_that_nobody_sent() {
+    let site = Site::new();
+    let (_, log) = succeeded(&site.run(&["check", "judge"]));
+    assert!(log.contains("recognised") && !log.contains("never reads"), "{log}");
+}
+
+#[test]
+fn an_engine_in_place_of_a_checkpoint_gets_the_command_that_serves_it() {
+    let site = Site::new();
+    succeeded(&site.run(&["check", "judge"]));
+    let engine = site.engines()[0]["directory"].as_str().unwrap().to_owned();
+    let mut build = Command::new(env!("CARGO_BIN_EXE_build-engine"));
+    let output = site.root.path().join("output");
+    let done = build.args(["--target", "cpu", "--model", &engine, "--output"]).arg(output).output().unwrap();
+    let sentence = format!("{engine} is an engine already, which `assay serve {engine}` serves");
+    assert!(errors(&done).contains(&sentence), "{}", errors(&done));
+}
