@@ -86,7 +86,7 @@ for file in ./*.Dockerfile; do
     fi
 done
 
-# The health check asks the port that the server has. The first process cannot be imitated here, the other sources can.
+# The health check asks the port that the server has.
 answer() { # PORT: a server that is ready
     python3 - "$1" <<'END'
 import http.server, sys, threading
@@ -97,18 +97,29 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Ready).handle_request()
 END
 }
 port=$((20000 + RANDOM % 20000))
-printf 'engine: /engines\nport: %s\n' "$port" >"$tmp/assay.yaml"
-for source in "ASSAY_PORT=$port" "NIM_SERVER_PORT=$port" "ASSAY_CONFIG=$tmp/assay.yaml"; do
+printf 'engine: /engines\nport: "%s"\n' "$port" >"$tmp/assay.yaml"
+for source in "ASSAY_PORT=$port" "NIM_SERVER_PORT=$port" "ASSAY_CONFIG=$tmp/assay.yaml" \
+    "--port $port" "--port=$port" "--config $tmp/assay.yaml" "--config=$tmp/assay.yaml"; do
+    # The command line stands in for that of the first process.
+    read -ra words <<<"$source"
+    variable=UNUSED=
+    if [[ $source == --* ]]; then
+        printf '%s\0' assay serve "${words[@]}" --log-format json >"$tmp/cmdline"
+    else
+        printf '%s\0' assay serve >"$tmp/cmdline"
+        variable=$source
+    fi
     answer "$port" &
     server=$!
     healthy=no
     for _ in $(seq 100); do
-        if env -u ASSAY_PORT "$source" bash healthy.sh 2>/dev/null; then
+        if env -u ASSAY_PORT "$variable" bash healthy.sh "$tmp/cmdline" 2>/dev/null; then
             healthy=yes
             break
         fi
         sleep 0.1
     done
+    [[ $healthy == yes ]] || kill "$server"
     wait "$server" || true
     if [[ $healthy == no ]]; then
         echo "healthy.sh does not follow $source" >&2

@@ -3,21 +3,26 @@
 set -euo pipefail
 
 # The port as `assay serve` finds it: from the command line of the first process, the environment, or the options file.
-port=''
-if [[ -r /proc/1/cmdline ]]; then
-    mapfile -d '' -t words </proc/1/cmdline
+port='' config=''
+command_line=${1:-/proc/1/cmdline}
+if [[ -r $command_line ]]; then
+    mapfile -d '' -t words <"$command_line"
     for ((index = 0; index < ${#words[@]}; index++)); do
         case ${words[index]} in
         --port) port=${words[index + 1]-} ;;
         --port=*) port=${words[index]#*=} ;;
+        --config) config=${words[index + 1]-} ;;
+        --config=*) config=${words[index]#*=} ;;
         esac
     done
 fi
 port=${port:-${ASSAY_PORT:-${NIM_SERVER_PORT-}}}
-if [[ -z $port && -r ${ASSAY_CONFIG-} ]]; then
+config=${config:-${ASSAY_CONFIG-}}
+if [[ -z $port && -r $config ]]; then
     while IFS=': ' read -r name value _; do
-        [[ $name == port ]] && port=$value
-    done <"$ASSAY_CONFIG"
+        # A value may have quotes around it.
+        [[ $name == port ]] && port=${value//[\"\']/}
+    done <"$config"
 fi
 
 exec 3<>"/dev/tcp/127.0.0.1/${port:-8000}"
