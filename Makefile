@@ -163,10 +163,8 @@ check-trtllm-headers:
 	        -isystem $(TRTLLM_ROOT)/include $(addprefix -isystem ,$(CUDA_INCLUDE)) $$source || exit 1; \
 	done
 
-# With a small test, because cargo then gives dependencies the features that they have in `make test-rust`, and compiles
-# none twice.
 bins:
-	cargo build --locked --bins --test scheduler_shuttle
+	cargo build --locked --bins
 
 test-wire: $(CLIENTS) bins
 	.venv/bin/python -m pytest tests/wire
