@@ -100,7 +100,7 @@ port=$((20000 + RANDOM % 20000))
 printf 'engine: /engines\nport: "%s"\n' "$port" >"$tmp/assay.yaml"
 for source in "ASSAY_PORT=$port" "NIM_SERVER_PORT=$port" "ASSAY_CONFIG=$tmp/assay.yaml" \
     "--port $port" "--port=$port" "--config $tmp/assay.yaml" "--config=$tmp/assay.yaml"; do
-    # The command line stands in for that of the first process.
+    # Takes the place of the command line of the first process.
     read -ra words <<<"$source"
     variable=UNUSED=
     if [[ $source == --* ]]; then
