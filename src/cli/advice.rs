@@ -99,7 +99,9 @@ fn tip(error: &Error, program: &str, words: &[String]) -> Option<String> {
                 return model(program, command, &value(given, words));
             }
             if !given.starts_with('-') {
-                return second_model(command).or_else(|| model_by_option(program, command, given));
+                return cached(command, given)
+                    .or_else(|| second_model(command))
+                    .or_else(|| model_by_option(program, command, given));
             }
             let known = |table: &[(&str, &'static str)]| {
                 table.iter().find(|(theirs, _)| *theirs == given).map(|(_, ours)| *ours)
@@ -135,6 +137,21 @@ fn subcommand(given: &str, words: &[String]) -> Option<String> {
     }
     let is_model = given.contains('/') || std::path::Path::new(given).exists();
     is_model.then(|| format!("to serve a model, use assay serve {given}"))
+}
+
+/// What a word after `assay cache` asks for, as commands of other programs.
+fn cached(command: &str, given: &str) -> Option<String> {
+    if command != "cache" {
+        return None;
+    }
+    match given {
+        "list" | "ls" => Some("without a word, assay cache lists the engines".to_owned()),
+        "clear" | "clean" | "prune" => {
+            Some("to remove every engine that is not in use, use assay cache --clear".to_owned())
+        }
+        "remove" | "rm" | "delete" => Some("to remove an engine, use assay cache --remove NAME".to_owned()),
+        _ => None,
+    }
 }
 
 /// What a stray word after the model of a server means.

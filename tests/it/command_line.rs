@@ -110,6 +110,12 @@ fn a_model_in_the_wrong_place_of_a_command_line_gets_the_right_place() {
         assert!(error.contains("tip: name the model with --model owner/name\n"), "{error}");
         assert!(!error.contains("similar"), "{error}");
     }
+    for (word, tip) in
+        [("list", "assay cache lists"), ("prune", "cache --clear"), ("rm", "cache --remove NAME")]
+    {
+        let error = refused(2, &["cache", word], &[]);
+        assert!(error.contains(tip), "{error}");
+    }
     let error = refused(2, &["version"], &[]);
     assert!(error.contains("assay --version") && !error.contains("verify"), "{error}");
 }
