@@ -1,13 +1,12 @@
 //! A JSON object read field by field, so that every error names the field that it is about.
 
-mod parse;
 mod values;
 
 use serde_json::{Map, Value};
 
-use self::parse::ParseError;
 pub(super) use self::values::{Field, wrong_type};
 use super::error::ApiError;
+use crate::manifest::unique_keys::{self, ParseError};
 pub(super) use crate::manifest::wording::nearest;
 use crate::manifest::wording::{self, LONGEST_NAME, kind};
 
@@ -48,7 +47,7 @@ impl Fields {
     /// # Errors
     /// It is not JSON, or not an object, or an object in it has a key twice.
     pub(super) fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        match parse::parse(body) {
+        match unique_keys::parse(body) {
             Ok(Value::Object(map)) => Ok(Self::new(String::new(), map)),
             Ok(other) => Err(not_an_object(&other)),
             Err(ParseError::Malformed(error)) => Err(ApiError::malformed_json(body, &error)),

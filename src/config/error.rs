@@ -1,6 +1,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use serde_saphyr::Error;
+use serde_saphyr::budget::BudgetBreach;
+
 use super::InvalidValue;
 use crate::manifest::JudgeFileError;
 use crate::reward::HeadError;
@@ -123,9 +126,21 @@ impl ConfigError {
 }
 
 /// What the parser says, in words of an options file.
-fn reason(error: &serde_saphyr::Error) -> String {
-    if let serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } = error {
-        return format!("the option `{key}` is given twice");
+fn reason(error: &Error) -> String {
+    match error {
+        Error::DuplicateMappingKey { key: Some(key), .. } => {
+            return format!("the option `{key}` is given twice");
+        }
+        Error::MultipleDocuments { .. } => return "there are several documents; keep one".to_owned(),
+        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => {
+            return "lists and maps are nested too deeply; is it the right file?".to_owned();
+        }
+        Error::Budget { .. } => {
+            return "there are too many values, or aliases repeat too many; write them out".to_owned();
+        }
+        Error::AliasError { error, .. } => return reason(error),
+        Error::Unexpected { expected: "string scalar", .. } => return "expected a single value".to_owned(),
+        _ => {}
     }
     let text = error.to_string();
     // The line is said with the name of the file.

@@ -13,6 +13,8 @@ use crate::manifest::read_plain_text;
 
 /// Bytes of the largest options file that is read.
 const LARGEST: u64 = 1 << 20;
+/// Characters of a line that an error quotes.
+const MAX_QUOTED: usize = 100;
 /// How alike a wrong name and an option must be for a suggestion, from 0 to 1.
 const ALIKE: f64 = 0.8;
 
@@ -68,7 +70,10 @@ fn parse(text: &str) -> Result<ServeOptions, Complaint> {
 /// A line of the file, counted from 1.
 fn quote(text: &str, line: u64) -> Option<String> {
     let index = usize::try_from(line).ok()?.checked_sub(1)?;
-    Some(text.lines().nth(index)?.trim().to_owned())
+    let line = text.lines().nth(index)?.trim();
+    // The end of a line that is longer would say nothing.
+    let end = line.char_indices().nth(MAX_QUOTED).map_or(line.len(), |(end, _)| end);
+    Some(if end < line.len() { format!("{}…", &line[..end]) } else { line.to_owned() })
 }
 
 /// What the file gives for one option.
@@ -220,6 +225,26 @@ mod tests {
         }
         let unclosed = complaint("{port: 80");
         assert!(unclosed.starts_with("FILE:1: unclosed bracket '{', in `{port: 80`"), "{unclosed}");
+    }
+
+    #[test]
+    fn what_no_options_file_holds_is_refused_in_words_for_its_author() {
+        let bomb: String = (0..9)
+            .map(|level| match level {
+                0 => format!("a0: &a0 [{}]\n", ["x"; 10].join(",")),
+                _ => format!("a{level}: &a{level} [{}]\n", vec![format!("*a{}", level - 1); 10].join(",")),
+            })
+            .collect();
+        for (text, words) in [
+            ("port: 1\n---\nport: 2\n", "FILE:3: there are several documents; keep one"),
+            ("api_keys_file: [a]\n", "FILE:1: expected a single value, in `api_keys_file: [a]`"),
+            (&bomb, "aliases repeat too many; write them out"),
+            (&format!("a: {}", "{a: ".repeat(20_000)), "nested too deeply"),
+            (&format!("a: {}", "[".repeat(20_000)), "FILE:1: "),
+        ] {
+            let error = complaint(text);
+            assert!(error.contains(words) && error.len() < 300, "{error}");
+        }
     }
 
     #[test]

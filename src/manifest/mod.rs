@@ -23,6 +23,7 @@ pub mod score_options;
 mod separate_steps;
 mod target;
 mod template_date;
+pub(crate) mod unique_keys;
 pub(crate) mod verify;
 pub(crate) mod wording;
 

@@ -3,10 +3,12 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
+
+use crate::manifest::unique_keys::{self, ParseError};
 
 /// One row of a file: its columns in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -209,10 +211,32 @@ impl<'de> Visitor<'de> for RowVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Row, A::Error> {
         let mut row = Row::default();
         while let Some((name, raw)) = map.next_entry::<String, Box<RawValue>>()? {
-            // As every JSON parser does, the last of several equal names wins.
-            row.set(&name, Cell::from_json(String::from(Box::<str>::from(raw))));
+            let cell = Cell::from_json(String::from(Box::<str>::from(raw)));
+            if let Some(path) = repeated_key(&row, &name, &cell) {
+                return Err(A::Error::custom(format_args!("the key `{path}` appears twice; leave one out")));
+            }
+            row.push(name, cell);
         }
         Ok(row)
+    }
+}
+
+/// The path of a key that a row has twice if the column is added to it. Other parsers would keep the first or the last of
+/// the two values, and lose the other.
+fn repeated_key(row: &Row, name: &str, cell: &Cell) -> Option<String> {
+    if row.contains(name) {
+        return Some(name.to_owned());
+    }
+    if !cell.0.starts_with(['{', '[']) {
+        return None;
+    }
+    match unique_keys::parse(cell.0.as_bytes()) {
+        Err(ParseError::RepeatedKey(path)) => {
+            let dot = if path.starts_with('[') { "" } else { "." };
+            Some(format!("{name}{dot}{path}"))
+        }
+        // A value that is nested too deeply is refused where it is read.
+        _ => None,
     }
 }
 
@@ -235,8 +259,17 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_equal_names_wins_and_keeps_its_place() {
-        assert_eq!(Row::parse(r#"{"a":1,"b":2,"a":3}"#).unwrap().json(), r#"{"a":3,"b":2}"#);
+    fn a_key_that_is_there_twice_is_refused_wherever_it_is() {
+        for (json, path) in [
+            (r#"{"a":1,"b":2,"a":3}"#, "a"),
+            (r#"{"a":1,"\u0061":1}"#, "a"),
+            (r#"{"m":[{"role":"user"},{"content":"x","content":"y"}]}"#, "m[1].content"),
+            (r#"{"q":{"text":"x","text":"y"}}"#, "q.text"),
+        ] {
+            let error = Row::parse(json).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("the key `{path}` appears twice")), "{error}");
+        }
+        assert!(Row::parse(r#"{"a":{"a":1},"b":[{"a":1},{"a":1}]}"#).is_ok());
         assert!(Row::parse("[1]").is_err());
     }
 }

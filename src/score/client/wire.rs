@@ -294,6 +294,7 @@ mod tests {
             r#"{"data": [{"scores": {"a": 1.0}}"#,
             r#"{"data": [{"scores": {"a": null}}]}"#,
             r#"{"data": [{"scores": {}}]}"#,
+            r#"{"data": [{"scores": {"a": 1.0, "a": 2.0}}]}"#,
         ] {
             assert!(parse_rewards(wrong, 1).is_err(), "{wrong}");
         }

@@ -17,8 +17,13 @@ const BATCH: usize = 256;
 
 /// A line, or an item of an array, is not an object.
 #[derive(Debug, thiserror::Error)]
-#[error("it is not a JSON object: {}", without_line(.0))]
+#[error("{}{}", if is_repeated_key(.0) { "" } else { "it is not a JSON object: " }, without_line(.0))]
 struct InvalidRow(#[source] serde_json::Error);
+
+/// Whether an object is one but for a key that it has twice.
+fn is_repeated_key(error: &serde_json::Error) -> bool {
+    error.to_string().starts_with("the key `")
+}
 
 /// Every line is a document of its own, so serde's line number would mislead.
 fn without_line(error: &serde_json::Error) -> String {
@@ -145,7 +150,8 @@ fn parse_line(path: &Path, index: usize, line: std::io::Result<Vec<u8>>) -> Opti
     }
     let row = serde_json::from_slice(line).or_else(|error| {
         // The error is about the line as it is.
-        serde_json::from_slice(&replaced(line)).map_err(|_| error)
+        serde_json::from_slice(&replaced(line))
+            .map_err(|again: serde_json::Error| if is_repeated_key(&again) { again } else { error })
     });
     Some(row.map_err(|error| {
         let text = String::from_utf8_lossy(line).into_owned();
@@ -173,8 +179,13 @@ fn parsed_ahead(
     let path = path.to_owned();
     Box::new(receive.into_iter().enumerate().map(move |(index, row)| {
         let raw: Box<RawValue> = row.map_err(|error| ScoreError::read(&path, error))?;
-        Row::parse(raw.get()).map_err(|_| {
-            unreadable(&path, format!("row {}", index + 1), "it is not an object", raw.get().to_owned())
+        Row::parse(raw.get()).map_err(|error| {
+            let reason: Box<dyn std::error::Error + Send + Sync> = if raw.get().starts_with('{') {
+                Box::new(InvalidRow(error))
+            } else {
+                "it is not an object".into()
+            };
+            unreadable(&path, format!("row {}", index + 1), reason, raw.get().to_owned())
         })
     }))
 }

@@ -1,5 +1,5 @@
-//! Parses a request body, and refuses an object that has a key twice. Most parsers keep the last of the two, which
-//! silently loses a part of what was asked.
+//! Parses JSON, and refuses an object that has a key twice. Most parsers keep the last of the two, which silently loses a
+//! part of what was sent.
 
 use std::fmt;
 
@@ -7,9 +7,9 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
-/// Why a body is not a value.
+/// Why a text is not a value.
 #[derive(Debug)]
-pub(super) enum ParseError {
+pub(crate) enum ParseError {
     Malformed(serde_json::Error),
     /// An object has the key at this path twice.
     RepeatedKey(String),
@@ -19,7 +19,7 @@ pub(super) enum ParseError {
 ///
 /// # Errors
 /// It is not JSON, or an object in it has a key twice.
-pub(super) fn parse(json: &[u8]) -> Result<Value, ParseError> {
+pub(crate) fn parse(json: &[u8]) -> Result<Value, ParseError> {
     let mut repeated = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let value = Node { repeated: &mut repeated }.deserialize(&mut deserializer);
