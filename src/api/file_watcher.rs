@@ -17,6 +17,8 @@ pub(super) struct FileWatcher {
 #[derive(Debug, PartialEq, Eq)]
 struct Stamp {
     modified: Option<SystemTime>,
+    /// When the content, the permissions or the time above last changed, in seconds and nanoseconds.
+    status_changed: (i64, i64),
     bytes: u64,
     inode: u64,
 }
@@ -67,11 +69,18 @@ fn stamps(files: &[PathBuf]) -> Vec<Option<Stamp>> {
 }
 
 fn stamp(file: &Metadata) -> Stamp {
-    Stamp { modified: file.modified().ok(), bytes: file.len(), inode: file.ino() }
+    Stamp {
+        modified: file.modified().ok(),
+        status_changed: (file.ctime(), file.ctime_nsec()),
+        bytes: file.len(),
+        inode: file.ino(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -90,5 +99,21 @@ mod tests {
         assert!(watcher.changed() && !watcher.changed());
         std::fs::write(&two, "other").unwrap();
         assert!(watcher.changed());
+    }
+
+    #[test]
+    fn permissions_and_a_file_of_the_same_size_and_time_are_a_change() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "one").unwrap();
+        let time = std::fs::metadata(&file).unwrap().modified().unwrap();
+        let mut watcher = FileWatcher::new([file.path().to_owned()]);
+        // The clock of a file system may tick only every few milliseconds.
+        std::thread::sleep(Duration::from_millis(20));
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(watcher.changed() && !watcher.changed());
+        std::thread::sleep(Duration::from_millis(20));
+        std::fs::write(&file, "two").unwrap();
+        std::fs::File::open(&file).unwrap().set_modified(time).unwrap();
+        assert!(watcher.changed() && !watcher.changed());
     }
 }

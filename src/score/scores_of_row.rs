@@ -1,5 +1,7 @@
 //! Reads the scores of a row's responses back from its columns.
 
+use std::ops::Range;
+
 use serde_json::Value;
 
 use super::columns::{SIDES, ScoreColumns};
@@ -19,45 +21,92 @@ pub(super) fn scores_of_row(
     columns: &ScoreColumns,
 ) -> Vec<NamedScores> {
     let mut scores: Vec<NamedScores> = vec![Vec::new(); found.candidates.len()];
-    for (name, cell) in columns.scores(row) {
-        let value = cell.value();
-        if matches!(holds, Holds::One | Holds::Steps) {
-            add(&mut scores, 0, name, &value);
-            continue;
+    for_each_value(row, holds, found, columns, |place| {
+        if let Some((scores, score)) =
+            place.response.and_then(|response| scores.get_mut(response)).zip(place.score())
+        {
+            scores.push((place.attribute.to_owned(), score));
         }
-        let Some((first, attribute)) = side(name, holds, found.chosen) else { continue };
-        match list(&value) {
-            Some(items) => {
-                for (place, item) in items.iter().enumerate() {
-                    add(&mut scores, first + place, attribute, item);
-                }
-            }
-            // The scores of several responses are lists; another number is the row's own.
-            None if holds == Holds::Group => {}
-            None => add(&mut scores, first, attribute, &value),
-        }
-    }
+    });
     scores
 }
 
-/// The index of the first response that a column has scores of, and the attribute.
-fn side(name: &str, holds: Holds, chosen: usize) -> Option<(usize, &str)> {
-    if holds == Holds::Group {
-        return Some((0, name));
-    }
-    let [of_chosen, of_rejected] = SIDES.map(|side| name.strip_prefix(side));
-    of_chosen.map(|attribute| (0, attribute)).or(of_rejected.map(|attribute| (chosen, attribute)))
+/// The first column with scores that has a value which [`scores_of_row`] does not take for one.
+pub(super) fn other_value(row: &Row, holds: Holds, found: &Found, columns: &ScoreColumns) -> Option<String> {
+    let mut other = None;
+    for_each_value(row, holds, found, columns, |place| {
+        let is_score = place.response.is_some() && place.score().is_some();
+        if !is_score && !place.is_empty() && other.is_none() {
+            other = Some(columns.name(place.column));
+        }
+    });
+    other
 }
 
-fn add(scores: &mut [NamedScores], index: usize, attribute: &str, value: &Value) {
-    if let (Some(scores), Some(score)) = (scores.get_mut(index), number(value)) {
-        scores.push((attribute.to_owned(), score));
+/// A value in a column with scores.
+struct Place<'a> {
+    /// The column, without the prefix.
+    column: &'a str,
+    /// The response that the value is of, if it is of one.
+    response: Option<usize>,
+    attribute: &'a str,
+    /// `None` if it cannot be parsed.
+    value: Option<&'a Value>,
+}
+
+impl Place<'_> {
+    /// A number, or its text, which is how CSV holds one.
+    fn score(&self) -> Option<f64> {
+        let value = self.value?;
+        value.as_f64().or_else(|| value.as_str()?.parse().ok())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.value.is_some_and(|value| value.is_null() || value.as_str() == Some(""))
     }
 }
 
-/// A number, or its text, which is how CSV holds one.
-fn number(value: &Value) -> Option<f64> {
-    value.as_f64().or_else(|| value.as_str()?.parse().ok())
+/// Passes each value of the columns with scores to `take`, in their order.
+fn for_each_value(
+    row: &Row,
+    holds: Holds,
+    found: &Found,
+    columns: &ScoreColumns,
+    mut take: impl FnMut(&Place<'_>),
+) {
+    for (column, cell) in columns.scores(row) {
+        let value = cell.value();
+        let whole = (!value.is_null() || cell.is_null()).then_some(&value);
+        let Some((responses, attribute)) = side(column, holds, found) else {
+            take(&Place { column, response: None, attribute: column, value: whole });
+            continue;
+        };
+        let takes_list = !matches!(holds, Holds::One | Holds::Steps);
+        match list(&value).filter(|_| takes_list) {
+            Some(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    let response = responses.clone().nth(index);
+                    take(&Place { column, response, attribute, value: Some(item) });
+                }
+            }
+            // The scores of several responses are lists; another number is the row's own.
+            None if holds == Holds::Group => take(&Place { column, response: None, attribute, value: whole }),
+            None => take(&Place { column, response: responses.clone().next(), attribute, value: whole }),
+        }
+    }
+}
+
+/// The responses that a column has scores of, and the attribute.
+fn side<'a>(column: &'a str, holds: Holds, found: &Found) -> Option<(Range<usize>, &'a str)> {
+    let all = found.candidates.len();
+    if !matches!(holds, Holds::Pair | Holds::Lists) {
+        return Some((0..all, column));
+    }
+    let [of_chosen, of_rejected] = SIDES.map(|side| column.strip_prefix(side));
+    let chosen = found.chosen.min(all);
+    of_chosen
+        .map(|attribute| (0..chosen, attribute))
+        .or(of_rejected.map(|attribute| (chosen..all, attribute)))
 }
 
 /// The score that ranks a response: the one called `by`, or its first.

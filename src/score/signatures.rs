@@ -9,7 +9,7 @@ use super::conversation::list;
 use super::criteria::{PRINCIPLE, RUBRIC};
 use super::forms::{Found, Holds, RowLayout};
 use super::row::{Cell, Row};
-use super::scores_of_row::scores_of_row;
+use super::scores_of_row::{other_value, scores_of_row};
 use crate::manifest::EngineIdentity;
 use crate::prompt::Message;
 use crate::signing::{Mismatch, PublicKey, ScoreSigner, verify_scores};
@@ -32,13 +32,21 @@ pub(super) fn sign_row(
 /// conversation has no scores.
 pub(super) type CheckedScores = Option<Result<EngineIdentity, Mismatch>>;
 
-/// Checks the scores of each of a row's conversations.
+/// What checking a row gave.
+pub(super) struct CheckedRow {
+    /// The result for each of its conversations.
+    pub(super) conversations: Vec<CheckedScores>,
+    /// What looks like a score and is not that of a conversation.
+    pub(super) other: Option<Mismatch>,
+}
+
+/// Checks the scores of each of a row's conversations, and that the row has no others.
 pub(super) fn check_row(
     key: &PublicKey,
     row: &Row,
     layout: &RowLayout,
     columns: &ScoreColumns,
-) -> Vec<CheckedScores> {
+) -> CheckedRow {
     let (found, conversations) = conversations(row, layout);
     let scores = scores_of_row(row, layout.holds(), &found, columns);
     let signatures = signatures_of_row(row, layout.holds(), &found, columns);
@@ -53,7 +61,8 @@ pub(super) fn check_row(
             }
         });
     }
-    checked
+    let other = other_value(row, layout.holds(), &found, columns).map(Mismatch::OtherValue);
+    CheckedRow { conversations: checked, other }
 }
 
 /// What the row's scores are about, in the order of its responses: the messages, and what else the row says that they are

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
 use sha2::{Digest, Sha256};
 
@@ -60,6 +60,9 @@ pub enum SigningKeyError {
         _0.display()
     )]
     NotPublic(PathBuf),
+    /// The file has several keys.
+    #[error("{} contains several keys, and one is needed; keep that one", _0.display())]
+    Several(PathBuf),
     /// The public key is of another kind.
     #[error("the public key in {} is not an Ed25519 key; name the key of the one who signed", _0.display())]
     OtherPublicKind(PathBuf),
@@ -85,8 +88,8 @@ impl SigningKey {
     /// The file cannot be read, others may read it, or it does not hold an Ed25519 key.
     pub fn read(file: &Path) -> Result<Self, SigningKeyError> {
         let content = read(file)?;
-        let der = PrivatePkcs8KeyDer::from_pem_slice(&content)
-            .map_err(|_| SigningKeyError::NotPrivate(file.to_owned()))?;
+        let der = only(file, PrivatePkcs8KeyDer::pem_slice_iter(&content))?
+            .ok_or_else(|| SigningKeyError::NotPrivate(file.to_owned()))?;
         // openssl writes the first version of PKCS#8, which has no public key to compare with.
         let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der.secret_pkcs8_der())
             .map_err(|_| SigningKeyError::OtherPrivateKind(file.to_owned()))?;
@@ -124,8 +127,8 @@ impl PublicKey {
     /// The file cannot be read, or does not hold an Ed25519 key.
     pub fn read(file: &Path) -> Result<Self, SigningKeyError> {
         let content = read(file)?;
-        let der = SubjectPublicKeyInfoDer::from_pem_slice(&content)
-            .map_err(|_| SigningKeyError::NotPublic(file.to_owned()))?;
+        let der = only(file, SubjectPublicKeyInfoDer::pem_slice_iter(&content))?
+            .ok_or_else(|| SigningKeyError::NotPublic(file.to_owned()))?;
         match der.strip_prefix(&PUBLIC_PREFIX) {
             Some(bytes) if bytes.len() == 32 => Ok(Self { bytes: bytes.to_vec(), id: key_id(bytes) }),
             _ => Err(SigningKeyError::OtherPublicKind(file.to_owned())),
@@ -140,6 +143,19 @@ impl PublicKey {
     pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         UnparsedPublicKey::new(&ED25519, &self.bytes).verify(message, signature).is_ok()
     }
+}
+
+/// The key of a file; `None` if it has none.
+fn only<T>(
+    file: &Path,
+    keys: impl Iterator<Item = Result<T, PemError>>,
+) -> Result<Option<T>, SigningKeyError> {
+    let mut keys = keys.map_while(Result::ok);
+    let key = keys.next();
+    if keys.next().is_some() {
+        return Err(SigningKeyError::Several(file.to_owned()));
+    }
+    Ok(key)
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, SigningKeyError> {
@@ -205,6 +221,8 @@ pub(crate) mod tests {
         assert!(private(ELLIPTIC).contains("is not an Ed25519 key"));
         assert!(public(PRIVATE).contains("-pubout"));
         assert!(public(&PUBLIC.replace("MCowBQYDK2Vw", "MCowBQYDK2Vu")).contains("is not an Ed25519 key"));
+        let several = [private(&PRIVATE.repeat(2)), public(&PUBLIC.repeat(2))];
+        assert!(several.iter().all(|error| error.contains("contains several keys")), "{several:?}");
         let missing = SigningKey::read(Path::new("/nonexistent/key.pem")).unwrap_err().to_string();
         assert!(missing.starts_with("cannot read /nonexistent/key.pem: "), "{missing}");
     }

@@ -22,6 +22,12 @@ pub enum Mismatch {
     /// A row has scores and no signature.
     #[error("the scores are not signed")]
     UnsignedScores,
+    /// A column with scores has a value that no signature covers.
+    #[error(
+        "`{0}` has a value that is not the score of a response of the row, so nothing signs it; if the column is not one \
+         of `assay score`, name the scores with --attributes"
+    )]
+    OtherValue(String),
     /// A signature cannot be read.
     #[error("{0} does not have the form of one that Assay signed with")]
     Malformed(&'static str),

@@ -1,8 +1,10 @@
 //! Signatures of HTTP responses, as RFC 9421 (HTTP Message Signatures) and RFC 9530 (Digest Fields) define them.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
 
 use super::{Mismatch, PublicKey, SigningKey};
@@ -156,28 +158,46 @@ pub fn verify_response(
         return Err(Mismatch::RequestBody);
     }
     let signature = field(SIGNATURE)?;
-    let signature = member(signature, LABEL)
+    let signature = member(&signature, LABEL)
         .and_then(|value| value.strip_prefix(':')?.strip_suffix(':'))
         .and_then(|value| BASE64.decode(value).ok())
         .ok_or(Mismatch::Malformed("the header signature"))?;
-    let input = member(field(SIGNATURE_INPUT)?, LABEL);
-    let parameters = input.and_then(|input| input.strip_prefix(&Covered::list())?.strip_prefix(';'));
+    let inputs = field(SIGNATURE_INPUT)?;
+    let parameters =
+        member(&inputs, LABEL).and_then(|input| input.strip_prefix(&Covered::list())?.strip_prefix(';'));
     let parameters = parameters.ok_or(Mismatch::Malformed("the header signature-input"))?;
     let (created, signer) = created_and_key(parameters)?;
     if signer != key.id() {
         return Err(Mismatch::OtherKey { signer: signer.to_owned(), key: key.id().to_owned() });
     }
     let path = if received.path.len() > 1 { received.path.trim_end_matches('/') } else { received.path };
-    let parts = SignedParts { status: received.status, method: received.method, path, engine, digest };
-    let covered = Covered { parts, request_digest, content_digest };
+    let parts = SignedParts {
+        status: received.status,
+        method: received.method,
+        path,
+        engine: &engine,
+        digest: &digest,
+    };
+    let covered = Covered { parts, request_digest: &request_digest, content_digest: &content_digest };
     if !key.verifies(covered.base(parameters).as_bytes(), &signature) {
         return Err(Mismatch::Response);
     }
-    Ok(VerifiedResponse { engine: engine.to_owned(), digest: digest.to_owned(), created })
+    Ok(VerifiedResponse { engine: engine.into_owned(), digest: digest.into_owned(), created })
 }
 
-fn field<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a str, Mismatch> {
-    let value = headers.get(name).ok_or_else(|| Mismatch::Unsigned(name.to_string()))?;
+/// The value of a header. If it is there several times, its lines are one value, as RFC 9110 has it: a second line is
+/// covered by the signature, and a proxy may add its own signature in one.
+fn field<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Cow<'a, str>, Mismatch> {
+    let mut lines = headers.get_all(name).iter();
+    let first = lines.next().ok_or_else(|| Mismatch::Unsigned(name.to_string()))?;
+    let mut value = Cow::Borrowed(text(first)?);
+    for line in lines {
+        value = format!("{value}, {}", text(line)?).into();
+    }
+    Ok(value)
+}
+
+fn text(value: &HeaderValue) -> Result<&str, Mismatch> {
     value.to_str().map(str::trim).map_err(|_| Mismatch::Malformed("a header"))
 }
 
@@ -253,6 +273,21 @@ mod tests {
             headers.insert(name, value.parse().unwrap());
         }
         assert_eq!(check(&headers, |_| {}).unwrap(), due);
+        let mut headers = signed();
+        for (name, other) in [("signature-input", "proxy=();keyid=\"x\""), ("signature", "proxy=:AA==:")] {
+            let own = headers.insert(name, other.parse().unwrap()).unwrap();
+            headers.append(name, own);
+        }
+        assert_eq!(check(&headers, |_| {}).unwrap(), due);
+    }
+
+    #[test]
+    fn a_second_line_of_a_header_that_is_signed_is_found() {
+        for name in ["x-assay-engine", "x-assay-digest", "content-digest", "x-assay-request-digest"] {
+            let mut headers = signed();
+            headers.append(name, "e2".parse().unwrap());
+            assert!(check(&headers, |_| {}).is_err(), "{name}");
+        }
     }
 
     #[test]

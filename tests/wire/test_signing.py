@@ -140,6 +140,17 @@ def test_the_key_can_be_replaced_while_serving(engines: Engines, tmp_path: Path)
         verify_rfc9421(post(server, "/v1/rewards", REWARDS), second)
 
 
+def test_a_key_whose_permissions_are_corrected_is_read(engines: Engines, tmp_path: Path):
+    first, second = Keys(tmp_path, "first"), Keys(tmp_path, "second")
+    with Server(engines["llama3-tiny"], "--signing-key", first.private) as server:
+        first.private.chmod(0o644)
+        first.private.write_bytes(second.private.read_bytes())
+        server.logged_with("run `chmod 600` on it")
+        first.private.chmod(0o600)
+        server.logged("signing key reloaded")
+        verify_rfc9421(post(server, "/v1/rewards", REWARDS), second)
+
+
 def test_a_key_that_cannot_sign_is_refused_with_what_to_do(engines: Engines, keys: Keys, tmp_path: Path):
     elliptic, exposed = tmp_path / "elliptic.pem", tmp_path / "exposed.pem"
     write_private(ec.generate_private_key(ec.SECP256R1()), elliptic)
@@ -205,6 +216,16 @@ def test_assay_verify_says_what_differs_from_a_signed_response(signing: Server, 
     other = Keys(tmp_path, "other")
     found = verify(other.public, files)
     assert found.returncode == 1 and keys.id in found.stdout and other.id in found.stdout
+
+
+def test_files_of_a_response_that_never_end_are_refused(keys: Keys, tmp_path: Path):
+    for name in ["request", "response", "headers"]:
+        files = {other: tmp_path / other for other in ["request", "response", "headers"]}
+        for file in files.values():
+            file.write_text("HTTP/1.1 200 OK\r\n\r\n")
+        files[name] = Path("/dev/zero")
+        refused = verify(keys.public, files)
+        assert refused.returncode == 1 and "/dev/zero: it has more than 1073741824 bytes" in refused.stderr
 
 
 # --- Files ---
@@ -346,5 +367,12 @@ def test_assay_verify_names_the_rows_that_differ(engines: Engines, keys: Keys, t
     assert verified(strip).count("the scores are not signed") == 3
     other = Keys(tmp_path, "other")
     assert verified(lambda rows: None, other.public).count(f"signed by the key {keys.id}") == 6
+    for name, value in [("prompt", None), ("prompt", 5), ("responses", None), ("responses", []), ("responses", "4")]:
+        found = verified(lambda rows, name=name, value=value: rows[1].update({name: value}))
+        assert "row 2: `score_helpfulness` has a value that is not the score of a response" in found, (name, value)
+    for value in [9.5, "9.5", True, {"a": 9.5}, [1.0, 2.0, 3.0, 9.5], original[1]["score_helpfulness"] + [9.5]]:
+        found = verified(lambda rows, value=value: rows[1].update(score_honesty=value))
+        assert found.startswith(str(output)) and "row 2" in found, value
+    assert verified(lambda rows: rows[1].update(score_honesty=None)).startswith("valid: ")
     unnamed = assay("verify", output, "--key", keys.public, "--prefix", "")
     assert unnamed.returncode == 1 and "with an empty --prefix, scores cannot be told" in unnamed.stderr

@@ -7,7 +7,7 @@ use crate::score::ScoreError;
 use crate::score::forms::RowLayout;
 use crate::score::rows;
 use crate::score::scored_file::ScoredFileArgs;
-use crate::score::signatures::check_row;
+use crate::score::signatures::{CheckedRow, check_row};
 use crate::score::summary::counted;
 use crate::signing::PublicKey;
 
@@ -47,8 +47,10 @@ impl SignedFile {
                 Some(layout) => layout,
                 None => layout.insert(RowLayout::detect(&row, &form)?),
             };
-            let results = check_row(key, &row, layout, &columns);
-            if results.iter().all(Option::is_none) {
+            let CheckedRow { conversations: results, other } = check_row(key, &row, layout, &columns);
+            if let Some(mismatch) = other {
+                checked.add_different(format!("row {}: {mismatch}", checked.rows));
+            } else if results.iter().all(Option::is_none) {
                 checked.without_scores += 1;
             }
             for (place, result) in results.iter().enumerate() {
