@@ -102,6 +102,33 @@ fn a_sentencepiece_model_must_be_a_file() {
 }
 
 #[test]
+fn what_is_not_a_file_of_rows_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = directory.path().join("scored.jsonl");
+    // A pipe of text is read as it comes.
+    for (name, replace, words) in [
+        ("rows.jsonl", device as Replace, "it is a device"),
+        ("rows.csv", device, "it is a device"),
+        ("rows.json.gz", device, "it is a device"),
+        ("rows.parquet", device, "it is not a regular file"),
+        ("pipe.parquet", pipe, "it is not a regular file"),
+    ] {
+        let rows = directory.path().join(name);
+        replace(&rows);
+        let arguments = [
+            "score",
+            rows.to_str().unwrap(),
+            "--url",
+            "http://127.0.0.1:1",
+            "--output",
+            output.to_str().unwrap(),
+        ];
+        let error = refusal(env!("CARGO_BIN_EXE_assay"), &arguments);
+        assert!(error.contains(name) && error.contains(words), "{error}");
+    }
+}
+
+#[test]
 fn manifests_and_options_must_be_files() {
     let directory = tempfile::tempdir().unwrap();
     for (number, replace) in ([pipe, device, huge] as [Replace; 3]).into_iter().enumerate() {

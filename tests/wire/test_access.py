@@ -4,6 +4,7 @@ import datetime
 import http.client
 import ipaddress
 import json
+import os
 import re
 import signal
 import ssl
@@ -235,11 +236,13 @@ def test_mtls_by_the_variables_of_nim_requires_a_client_certificate(engines: Eng
         assert ask(url, context=context)[0] == 200
 
 
-def test_unusable_tls_files_are_refused_in_one_sentence(engines: Engines, authority: Authority, tmp_path: Path):
+def test_unusable_files_of_keys_and_certificates_are_refused_in_one_sentence(engines: Engines, authority: Authority, tmp_path: Path):
     cert, key = authority.certify("one")
     other_cert, _ = authority.certify("two")
     nonsense = tmp_path / "nonsense.pem"
     nonsense.write_text("no PEM at all")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
 
     def refused(*arguments: str | Path, **variables: str) -> str:
         arguments = ["serve", "--engine", engines["llama3-tiny"], "--port", "0", *arguments]
@@ -252,6 +255,14 @@ def test_unusable_tls_files_are_refused_in_one_sentence(engines: Engines, author
     assert f"{nonsense} does not contain a private key in PEM" in refused("--tls-key", nonsense, "--tls-cert", cert)
     assert f"{nonsense} does not contain a certificate in PEM" in refused("--tls-key", key, "--tls-cert", nonsense)
     assert "cannot read none.pem" in refused("--tls-key", key, "--tls-cert", "none.pem")
+    for file in ["/dev/zero", pipe, tmp_path]:
+        for option, arguments in [
+            ("tls_key", ("--tls-key", file, "--tls-cert", cert)),
+            ("tls_cert", ("--tls-key", key, "--tls-cert", file)),
+            ("tls_client_ca", ("--tls-key", key, "--tls-cert", cert, "--tls-client-ca", file)),
+            ("api_keys_file", ("--api-keys-file", file)),
+        ]:
+            assert f"{option}: cannot read {file}: it is not a regular file" in refused(*arguments)
     assert "set tls_key and tls_cert too" in refused("--tls-client-ca", cert)
     assert "name it with NIM_SSL_KEY_PATH" in refused(NIM_SSL_MODE="tls")
     assert "NIM_SSL_MODE=`on`: expected DISABLED" in refused(NIM_SSL_MODE="on")

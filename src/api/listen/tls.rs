@@ -13,6 +13,10 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
 use crate::config::SecuritySettings;
+use crate::manifest::read_plain_file;
+
+/// Largest file of a key or of certificates.
+const MAX_BYTES: u64 = 16 << 20;
 
 /// Why TLS cannot be served with the files that the options name.
 #[derive(Debug, thiserror::Error)]
@@ -155,7 +159,8 @@ impl Tls {
 
 fn load(files: &Files) -> Result<Loaded, TlsError> {
     let Files { key: key_file, cert: cert_file, client_ca } = files;
-    let key = PrivateKeyDer::from_pem_file(key_file)
+    let key = read(key_file)
+        .and_then(|pem| PrivateKeyDer::from_pem_slice(&pem))
         .map_err(|error| unusable("tls_key", key_file, "private key", error))?;
     let chain = certificates("tls_cert", cert_file)?;
     let expiry = chain.first().and_then(expiry);
@@ -197,9 +202,15 @@ fn client_roots(file: &Path) -> Result<Arc<RootCertStore>, TlsError> {
     Ok(Arc::new(roots))
 }
 
+/// The content of a PEM file.
+fn read(file: &Path) -> Result<Vec<u8>, PemError> {
+    read_plain_file(file, MAX_BYTES).map_err(PemError::Io)
+}
+
 fn certificates(option: &'static str, file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let read = || CertificateDer::pem_file_iter(file)?.collect::<Result<Vec<_>, _>>();
-    match read() {
+    let found =
+        read(file).and_then(|pem| CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>());
+    match found {
         Ok(found) if !found.is_empty() => Ok(found),
         Ok(_) => Err(unusable(option, file, "certificate", PemError::NoItemsFound)),
         Err(error) => Err(unusable(option, file, "certificate", error)),

@@ -11,9 +11,12 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::api::error::ApiError;
+use crate::manifest::read_plain_text;
 
 /// Shorter keys are refused: they can be guessed.
 const SHORTEST_KEY: usize = 16;
+/// Largest file of keys.
+const MAX_BYTES: u64 = 16 << 20;
 
 /// Why a file of API keys cannot be used. No error repeats a key.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +36,17 @@ pub enum KeyError {
         file.display()
     )]
     TooShort {
+        file: PathBuf,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// A key has a character that no header can have.
+    #[error(
+        "api_keys_file: the key in {}:{line} has a control character, which no client can send; is it a text file? make \
+         a key with `openssl rand -hex 24`",
+        file.display()
+    )]
+    Control {
         file: PathBuf,
         /// Counted from 1.
         line: usize,
@@ -133,7 +147,7 @@ fn key(value: &[u8]) -> Option<Cow<'_, [u8]>> {
 
 fn read(path: &Path) -> Result<Vec<Key>, KeyError> {
     let file = path.to_owned();
-    let text = match std::fs::read_to_string(path) {
+    let text = match read_plain_text(path, MAX_BYTES) {
         Ok(text) => text,
         Err(source) => return Err(KeyError::Unreadable { file, source }),
     };
@@ -149,6 +163,9 @@ fn read(path: &Path) -> Result<Vec<Key>, KeyError> {
         let (key, name) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
         if key.len() < SHORTEST_KEY {
             return Err(KeyError::TooShort { file, line });
+        }
+        if key.chars().any(char::is_control) {
+            return Err(KeyError::Control { file, line });
         }
         let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
         if known.iter().any(|other| other.digest == digest) {
@@ -193,6 +210,14 @@ mod tests {
             assert_eq!(check(&ring, none), Err("missing_api_key"), "{none}");
         }
         assert_eq!(ring.check(&HeaderMap::new()).unwrap_err().classify().code, "missing_api_key");
+    }
+
+    #[test]
+    fn a_file_that_is_not_of_keys_is_refused() {
+        for text in ["\0".repeat(100), "sk-0123456789abcdef\nsk-012345\u{1}6789abcdef\n".to_owned()] {
+            assert!(refused(&text).contains("has a control character"), "{text:?}");
+        }
+        assert!(refused(&"x".repeat((16 << 20) + 1)).contains("more than such a file can have"));
     }
 
     #[test]

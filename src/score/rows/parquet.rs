@@ -22,11 +22,20 @@ pub(in crate::score) struct Batches {
     pub(in crate::score) reader: ParquetRecordBatchReader,
 }
 
+/// The path is that of a pipe, a device or a folder.
+#[derive(Debug, thiserror::Error)]
+#[error("it is not a regular file, and Parquet is read from its end; write it to a file first")]
+struct NotRegular;
+
 /// Opens a file for reading its columns as they are.
 ///
 /// # Errors
 /// It is not a Parquet file.
 pub(in crate::score) fn batches(path: &Path) -> Result<Batches, ScoreError> {
+    // Opening a named pipe would wait for a writer.
+    if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(ScoreError::read(path, NotRegular));
+    }
     let file = File::open(path).map_err(|error| ScoreError::read(path, error))?;
     let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
         .map_err(|error| ScoreError::read(path, error))?;

@@ -41,10 +41,23 @@ pub(super) fn open(path: &Path, kind: FileKind) -> Result<TextReader, ScoreError
     without_mark(BufReader::with_capacity(1 << 16, plain)).map_err(|error| ScoreError::read(path, error))
 }
 
+/// Refuses a device, such as `/dev/zero`, which may never end.
+///
+/// # Errors
+/// It is one.
+fn refuse_device(path: &Path) -> io::Result<()> {
+    let kind = std::fs::metadata(path).map(|metadata| metadata.file_type());
+    if kind.is_ok_and(|kind| kind.is_char_device() || kind.is_block_device()) {
+        let reason = "it is a device, which may never end; name a file";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+    }
+    Ok(())
+}
+
 /// Opens a file. A named pipe is not open before somebody writes to it, which may never happen: says so after a while.
 fn open_or_say_why_not(path: &Path) -> io::Result<File> {
-    let is_pipe = std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
-    if !is_pipe {
+    refuse_device(path)?;
+    if !std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo()) {
         return File::open(path);
     }
     let (opened, waiting) = std::sync::mpsc::channel::<()>();
