@@ -23,6 +23,8 @@ use crate::telemetry::traces::Traces;
 
 /// Model names that clients of SGLang, Infinity and LLaMA-Factory send by default.
 const UNNAMED: [&str; 4] = ["", "default", "default/not-specified", "model"];
+/// Characters of an unknown name that an error quotes.
+const MAX_QUOTED_NAME: usize = 100;
 
 /// The state of a server: its options, and its model once that is loaded.
 pub struct App {
@@ -222,7 +224,7 @@ impl App {
         let find = |asked| find_model(&self.models, &self.settings.server.alias, asked);
         let unnamed = asked.is_some_and(|name| UNNAMED.contains(&name));
         find(asked).or_else(|| find(None).filter(|_| unnamed)).ok_or_else(|| ApiError::UnknownModel {
-            asked: asked.unwrap_or_default().to_owned(),
+            asked: asked.unwrap_or_default().chars().take(MAX_QUOTED_NAME).collect(),
             served: self.served().collect::<Vec<_>>().join(", "),
         })
     }

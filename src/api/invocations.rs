@@ -116,7 +116,7 @@ async fn root(app: State<Arc<App>>, request: Request) -> Result<Response, ApiErr
 
 /// The route that a body is for, by the names of its fields.
 fn target(body: &[u8], generates: bool, usual: &str) -> Result<Target, ApiError> {
-    let names: Names = serde_json::from_slice(body).map_err(|error| not_names(body, &error))?;
+    let names: Names = serde_json::from_slice(body).map_err(|_| not_names(body))?;
     let known = TARGETS.iter().find(|(fields, _)| fields.iter().all(|field| names.0.contains(*field)));
     match known {
         Some((_, Target::Classify | Target::Pooling)) if generates => Ok(Target::Chat),
@@ -126,10 +126,10 @@ fn target(body: &[u8], generates: bool, usual: &str) -> Result<Target, ApiError>
 }
 
 /// The error about a body that is not a JSON object.
-fn not_names(body: &[u8], error: &serde_json::Error) -> ApiError {
+fn not_names(body: &[u8]) -> ApiError {
     match serde_json::from_slice(body) {
         Ok(value) => not_an_object(&value),
-        Err(_) => ApiError::malformed_json(body, error),
+        Err(error) => ApiError::malformed_json(body, &error),
     }
 }
 

@@ -247,7 +247,11 @@ impl ReceivedRequest {
 
     /// The number in a header.
     fn header<T: FromStr>(&self, name: &str) -> Result<Option<T>, ApiError> {
-        let Some(value) = self.headers.get(name) else { return Ok(None) };
+        let mut values = self.headers.get_all(name).iter();
+        let Some(value) = values.next() else { return Ok(None) };
+        if values.next().is_some() {
+            return Err(ApiError::invalid(name, "appears twice; leave one out"));
+        }
         let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
         number.map(Some).ok_or_else(|| ApiError::invalid(name, "must be a number"))
     }

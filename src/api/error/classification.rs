@@ -54,7 +54,7 @@ impl ApiError {
             Self::NotAnObject(_) | Self::Invalid { .. } => kinds::INVALID_VALUE,
             Self::Unsupported { .. } => kinds::UNSUPPORTED_PARAMETER,
             Self::UnreadableBody => kinds::UNREADABLE_BODY,
-            Self::InvalidHost(_) => kinds::INVALID_HOST,
+            Self::InvalidHost(_) | Self::MalformedHost => kinds::INVALID_HOST,
             Self::SlowBody(_) => kinds::SLOW_BODY,
             Self::MissingKey => kinds::MISSING_API_KEY,
             Self::InvalidKey => kinds::INVALID_API_KEY,

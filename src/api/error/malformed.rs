@@ -9,6 +9,10 @@ const PYTHONS: [(&str, &str); 5] = [
     ("False", "false"),
 ];
 
+/// What to do about one of two escapes that are a character together.
+const HALF_A_PAIR: &str =
+    "this escape is half of a character; write it as two escapes, such as \\ud83d\\ude00, or as itself";
+
 /// What is wrong with a body that the parser refuses with `error`.
 pub(super) fn reason(body: &[u8], error: &serde_json::Error) -> String {
     if let Some(reason) = not_text(body) {
@@ -52,20 +56,26 @@ fn offset(body: &[u8], line: usize, column: usize) -> usize {
 
 /// What to do about a mistake that the parser found at the byte `at`.
 fn to_do(body: &[u8], at: usize, error: &serde_json::Error) -> Option<&'static str> {
+    const BY_REASON: [(&str, &str); 7] = [
+        ("recursion limit", "send lists and objects that are nested at most 127 deep"),
+        ("control character", "write a line end in a text as \\n and a tab as \\t"),
+        ("trailing characters", "send one JSON object and nothing after it"),
+        ("trailing comma", "leave it out"),
+        ("number out of range", "send a number between -1.8e308 and 1.8e308"),
+        ("unexpected end of hex escape", HALF_A_PAIR),
+        ("lone leading surrogate", HALF_A_PAIR),
+    ];
     let found = body.get(at).copied();
+    let reason = error.to_string();
     if error.is_eof() {
         Some("the body ends too early: send all of it")
-    } else if error.to_string().starts_with("recursion limit") {
-        Some("send lists and objects that are nested at most 127 deep")
+    } else if let Some((_, to_do)) = BY_REASON.iter().find(|(start, _)| reason.starts_with(start)) {
+        Some(to_do)
     } else if found == Some(b'\'') {
         Some("write names and texts in double quotes")
-    } else if error.to_string().starts_with("control character") {
-        Some("write a line end in a text as \\n and a tab as \\t")
-    } else if error.to_string().starts_with("trailing characters") {
-        Some("send one JSON object and nothing after it")
-    } else if error.to_string().starts_with("key must be a string") {
+    } else if reason.starts_with("key must be a string") {
         Some("write names in double quotes")
-    } else if body[..at.min(body.len())].trim_ascii().is_empty() {
+    } else if body[..at.min(body.len())].trim_ascii().is_empty() || body.starts_with(b"--") {
         Some("send a JSON object, not a form or another text")
     } else {
         None
@@ -83,7 +93,7 @@ mod tests {
     #[test]
     fn a_common_mistake_is_answered_with_what_to_do() {
         let deep = "[".repeat(200);
-        let cases: [(&[u8], &str); 16] = [
+        let cases: [(&[u8], &str); 20] = [
             (b"", "the body is empty; send a JSON object"),
             (b" \n", "the body is empty; send a JSON object"),
             (b"\x1f\x8b\x08", "the body is compressed with gzip; send it uncompressed"),
@@ -108,6 +118,10 @@ mod tests {
                 "None at line 2 column 3, which Python writes and JSON does not have; send null",
             ),
             (b"{\"a\": \"b\nc\"}", "write a line end in a text as \\n and a tab as \\t"),
+            (b"{\"a\": [1,]}", "trailing comma at line 1 column 10; leave it out"),
+            (b"{\"a\": 1e400}", "number out of range at line 1 column 11; send a number between"),
+            (b"{\"a\": \"\\ud83d\"}", "half of a character; write it as two escapes"),
+            (b"--x\r\nContent-Disposition: form-data\r\n", "send a JSON object, not a form"),
             (
                 deep.as_bytes(),
                 "recursion limit exceeded at line 1 column 128; send lists and objects that are nested",
@@ -116,6 +130,6 @@ mod tests {
         for (body, expected) in cases {
             assert!(said(body).contains(expected), "{}: {}", String::from_utf8_lossy(body), said(body));
         }
-        assert_eq!(said(b"{\"a\": [1,]}"), "trailing comma at line 1 column 10");
+        assert_eq!(said(b"{\"a\": [1 2]}"), "expected `,` or `]` at line 1 column 10");
     }
 }

@@ -46,6 +46,9 @@ pub(super) enum ApiError {
     /// The request has this number of `Host` headers instead of one.
     #[error("the request has {0} `Host` headers; HTTP/1.1 requires one")]
     InvalidHost(usize),
+    /// The request's `Host` header is something else than a host.
+    #[error("the `Host` header is not a host with or without a port; send one such as `example.org:8000`")]
+    MalformedHost,
     /// The body could not be read to its end.
     #[error("the request body could not be read to its end")]
     UnreadableBody,

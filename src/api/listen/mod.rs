@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Version, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderValue, Request, Version, header};
 use axum::response::IntoResponse;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -207,8 +208,18 @@ fn wrong_host(request: &Request<Incoming>) -> Option<ApiError> {
     if request.version() != Version::HTTP_11 {
         return None;
     }
-    let hosts = request.headers().get_all(header::HOST).iter().count();
-    if hosts == 1 { None } else { Some(ApiError::InvalidHost(hosts)) }
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    match (hosts.next(), hosts.count()) {
+        (Some(host), 0) if is_host(host) => None,
+        (Some(_), 0) => Some(ApiError::MalformedHost),
+        (first, others) => Some(ApiError::InvalidHost(others + usize::from(first.is_some()))),
+    }
+}
+
+/// Whether a `Host` header is a host with or without a port, or empty, as it may be if the address has no host.
+fn is_host(value: &HeaderValue) -> bool {
+    let value = value.as_bytes().trim_ascii();
+    value.is_empty() || !value.contains(&b'@') && Authority::try_from(value).is_ok()
 }
 
 /// Counts a connection as long as it is open.

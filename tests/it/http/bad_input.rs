@@ -206,6 +206,35 @@ async fn a_header_that_is_not_a_number_is_named() {
 }
 
 #[tokio::test]
+async fn a_header_that_is_there_twice_is_refused_unless_a_field_replaces_it() {
+    let server = Server::start();
+    for (header, field) in [("X-Priority", "priority"), ("X-Request-Timeout", "timeout")] {
+        let send = async |body: Value| {
+            let request = Request::post("/v1/chat/completions").header(header, "7").header(header, "8");
+            server.send(request.body(Body::from(body.to_string())).unwrap()).await
+        };
+        let answer = send(paris()).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        assert_eq!(answer.json()["error"]["param"], header);
+        assert!(answer.text.contains("appears twice; leave one out"), "{}", answer.text);
+        let mut body = paris();
+        body[field] = 9.into();
+        assert_eq!(send(body).await.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_is_nested_too_deeply_is_one_on_every_route() {
+    let server = Server::start();
+    for path in ["/v1/rewards", "/invocations", "/"] {
+        let request = Request::post(path).body(Body::from("[".repeat(1000))).unwrap();
+        let answer = server.send(request).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        assert!(answer.text.contains("nested at most 127 deep"), "{path}: {}", answer.text);
+    }
+}
+
+#[tokio::test]
 async fn a_content_type_is_not_asked_for() {
     let request = Request::post("/v1/chat/completions").header("content-type", "text/plain");
     let answer = Server::start().send(request.body(Body::from(paris().to_string())).unwrap()).await;
