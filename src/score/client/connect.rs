@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use reqwest::redirect::Policy;
 use serde_json::json;
 
 use super::error::ConnectError;
@@ -34,6 +35,7 @@ impl RewardClient {
         // Fails only if a provider is installed already, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).connect_timeout(CONNECT_TIMEOUT);
+        let http = http.redirect(Policy::none());
         let mut client = Self {
             http: http.build().map_err(ConnectError::Client)?,
             servers: servers(urls, concurrency)?,

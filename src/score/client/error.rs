@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use reqwest::StatusCode;
+use reqwest::header::LOCATION;
 
 use super::REWARDS;
 use crate::score::ScoreError;
@@ -10,6 +11,9 @@ use crate::score::ScoreError;
 /// Environment variable with the API key of a server. Not an option: other users can see the options of a
 /// process.
 pub(in crate::score) const API_KEY: &str = "ASSAY_API_KEY";
+
+/// Largest response that is read. The scores of the most conversations that are asked for at once need a small part.
+const MAX_RESPONSE_BYTES: usize = 64 << 20;
 
 /// Why servers cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +28,10 @@ pub(super) enum ConnectError {
     NoKey { url: String, status: StatusCode },
     #[error("{url}/v1/models {}: {}; {}", failure(source), root_cause(source), advice(source))]
     Models { url: String, source: reqwest::Error },
+    #[error("{url}/v1/models does not list models: {reason}; check --url")]
+    NotModels { url: String, reason: String },
+    #[error("{url} {redirect}")]
+    Redirects { url: String, redirect: Redirect },
     #[error("{0} serves no model")]
     NoModel(String),
     #[error("{0} has no route {REWARDS}, which takes rubrics; leave --rubric out, or name an Assay server")]
@@ -48,9 +56,50 @@ impl ConnectError {
             // A wrong URL stays wrong.
             Self::Models { source, .. } if source.is_builder() => false,
             Self::Models { source, .. } => source.status().is_none_or(|status| status.is_server_error()),
+            Self::NotModels { .. } => true,
             _ => false,
         }
     }
+}
+
+/// A response that names another address. None is followed: a request would lose its body on the way, and conversations
+/// would go to a server that nobody named.
+#[derive(Debug, thiserror::Error)]
+#[error("redirects to {location}; name the server with --url as it is after that")]
+pub(super) struct Redirect {
+    location: String,
+}
+
+impl Redirect {
+    /// The redirect in a response, if it is one.
+    pub(super) fn from_response(response: &reqwest::Response) -> Option<Self> {
+        if !response.status().is_redirection() {
+            return None;
+        }
+        let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+        Some(Self { location: location.unwrap_or("an address that it does not say").to_owned() })
+    }
+}
+
+/// Why the body of a response cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    #[error("{}", root_cause(.0))]
+    BrokenOff(#[from] reqwest::Error),
+    #[error("its response has more than {MAX_RESPONSE_BYTES} bytes")]
+    TooLarge,
+}
+
+/// The body of a response, which a server may make as long as it likes.
+pub(super) async fn read_body(mut response: reqwest::Response) -> Result<Vec<u8>, BodyError> {
+    let mut body = Vec::new();
+    while let Some(bytes) = response.chunk().await? {
+        if body.len() + bytes.len() > MAX_RESPONSE_BYTES {
+            return Err(BodyError::TooLarge);
+        }
+        body.extend_from_slice(&bytes);
+    }
+    Ok(body)
 }
 
 /// What to do about a server that does not list its models.

@@ -4,7 +4,7 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-use super::error::ConnectError;
+use super::error::{ConnectError, Redirect, read_body};
 use super::server::Server;
 use super::wire::{Metadata, ModelEntry, ModelList};
 use super::{RewardClient, ScoreError};
@@ -146,8 +146,15 @@ impl RewardClient {
                 None => ConnectError::NoKey { url, status },
             });
         }
+        if let Some(redirect) = listed.as_ref().ok().and_then(Redirect::from_response) {
+            return Err(ConnectError::Redirects { url: url.clone(), redirect });
+        }
         let models: Result<ModelList, reqwest::Error> = match listed {
-            Ok(response) => response.json().await,
+            Ok(response) => {
+                let not_models = |reason: String| ConnectError::NotModels { url: url.clone(), reason };
+                let listed = read_body(response).await.map_err(|error| not_models(error.to_string()))?;
+                Ok(serde_json::from_slice(&listed).map_err(|error| not_models(error.to_string()))?)
+            }
             Err(error) => Err(error),
         };
         let listed = match (model, models) {
@@ -171,7 +178,8 @@ impl RewardClient {
             Ok(response) => {
                 let digest = response.headers().get(DIGEST).and_then(|value| value.to_str().ok());
                 let digest = digest.map(str::to_owned);
-                let metadata = response.json::<Metadata>().await.ok();
+                let metadata = read_body(response).await.ok();
+                let metadata = metadata.and_then(|body| serde_json::from_slice::<Metadata>(&body).ok());
                 (metadata.map(|found| found.selected_model_profile_id), digest)
             }
             Err(_) => (None, None),

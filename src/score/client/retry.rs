@@ -8,7 +8,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use super::ScoreError;
 
 /// How long to keep asking a server that is overloaded or restarting.
-const MAX_WAIT: Duration = Duration::from_secs(600);
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(600);
 /// How often to retry what a server fails on: the request itself may be the cause.
 pub(super) const MAX_FAILURES: u32 = 3;
 /// Delay before the first retry; each further one doubles it.

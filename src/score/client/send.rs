@@ -9,8 +9,8 @@ use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::Value;
 
-use super::error::root_cause;
-use super::retry::{MAX_FAILURES, RetryBudget, is_final, retry_after};
+use super::error::{BodyError, ConnectError, Redirect, read_body, root_cause};
+use super::retry::{MAX_FAILURES, MAX_WAIT, RetryBudget, is_final, retry_after};
 use super::routing::{PROMPT_HEADER, PromptDigest};
 use super::server::Server;
 use super::wire::error_message;
@@ -56,7 +56,7 @@ enum Fault {
 struct Received {
     status: StatusCode,
     headers: HeaderMap,
-    body: Bytes,
+    body: Vec<u8>,
 }
 
 /// A response that the expected key did not sign.
@@ -66,6 +66,14 @@ struct NotVerified {
     url: String,
     route: &'static str,
     mismatch: Mismatch,
+}
+
+/// A response that is not read to its end.
+#[derive(Debug, thiserror::Error)]
+#[error("{url}: {error}; is it the server of a reward model?")]
+struct TooLarge {
+    url: String,
+    error: BodyError,
 }
 
 type Attempt = Result<(StatusCode, String), Failure>;
@@ -138,7 +146,7 @@ impl RewardClient {
         }
         let body = Bytes::from(request.body.to_string());
         let sent = Instant::now();
-        let received = match self.exchange(server, request, body.clone()).await {
+        let received = match self.exchange(server, request, body.clone()).await? {
             Ok(received) => received,
             Err(what) => return unreachable(what),
         };
@@ -166,20 +174,35 @@ impl RewardClient {
     }
 
     /// Sends a request and reads the response, or says what the server does instead.
+    ///
+    /// # Errors
+    /// It does what no server of scores does.
     async fn exchange(
         &self,
         server: &Server,
         request: &Request<'_>,
         body: Bytes,
-    ) -> Result<Received, String> {
-        let post = self.authorized(self.http.post(format!("{}{}", server.url, request.route)));
+    ) -> Result<Result<Received, String>, ScoreError> {
+        let url = || format!("{}{}", server.url, request.route);
+        let post = self.authorized(self.http.post(url()));
         let post = post.header(PROMPT_HEADER, request.prompt.header()).header(CONTENT_TYPE, JSON);
-        let sent = self.unless_hung(server, post.body(body).send()).await.ok_or(HUNG)?;
-        let response = sent.map_err(|error| format!("does not answer: {}", root_cause(&error)))?;
+        let response = match self.unless_hung(server, post.body(body).send()).await {
+            Some(Ok(response)) => response,
+            Some(Err(error)) => return Ok(Err(format!("does not answer: {}", root_cause(&error)))),
+            None => return Ok(Err(HUNG.to_owned())),
+        };
+        if let Some(redirect) = Redirect::from_response(&response) {
+            return Err(ScoreError::Gone(ConnectError::Redirects { url: url(), redirect }.into()));
+        }
         let (status, headers) = (response.status(), response.headers().clone());
-        let read = self.unless_hung(server, response.bytes()).await.ok_or(HUNG)?;
-        let body = read.map_err(|error| format!("broke off its response: {}", root_cause(&error)))?;
-        Ok(Received { status, headers, body })
+        match self.unless_hung(server, read_body(response)).await {
+            Some(Ok(body)) => Ok(Ok(Received { status, headers, body })),
+            Some(Err(BodyError::BrokenOff(error))) => {
+                Ok(Err(format!("broke off its response: {}", root_cause(&error))))
+            }
+            Some(Err(error)) => Err(ScoreError::Gone(TooLarge { url: url(), error }.into())),
+            None => Ok(Err(HUNG.to_owned())),
+        }
     }
 
     /// Checks the signature of a response, if all must be signed.
@@ -229,8 +252,14 @@ impl RewardClient {
 
     /// Lets a server rest that fails on everything.
     pub(super) fn note_failure(&self, server: &Server, reason: impl Display, retry_after: Option<Duration>) {
-        if server.record_failure(retry_after) && self.servers.len() > 1 {
+        if !server.record_failure(retry_after) {
+            return;
+        }
+        if self.servers.len() > 1 {
             eprint_line(format_args!("warning: {reason}; the other servers score its rows until it answers"));
+        } else {
+            let seconds = MAX_WAIT.as_secs();
+            eprint_line(format_args!("warning: {reason}; trying again for up to {seconds} s"));
         }
     }
 }

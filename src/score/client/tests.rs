@@ -150,3 +150,44 @@ async fn a_server_that_works_on_a_large_request_is_waited_for() {
     assert!(waiting.is_err(), "{waiting:?}");
     assert!(client.servers.iter().all(|server| !server.is_resting()));
 }
+
+/// A server that answers every request with `response`.
+async fn fixed(response: &'static str) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut request).await;
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, response.as_bytes()).await;
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed_and_names_the_other_address() {
+    for status in ["301 Moved Permanently", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"] {
+        let response: &'static str = format!(
+            "HTTP/1.1 {status}\r\nlocation: https://other/v1/models\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        )
+        .leak();
+        let urls = [fixed(response).await];
+        let refused = RewardClient::connect(&urls, RequestSettings::default(), None, CONCURRENCY).await;
+        let error = refused.err().unwrap().to_string();
+        assert!(
+            error.contains(" redirects to https://other/v1/models; name the server with --url"),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_response_without_end_is_not_read_into_memory() {
+    let response: &'static str =
+        format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}", "[".repeat(65 << 20)).leak();
+    let urls = [fixed(response).await];
+    let refused = RewardClient::connect(&urls, RequestSettings::default(), None, CONCURRENCY).await;
+    let error = refused.err().unwrap().to_string();
+    assert!(error.contains("its response has more than 67108864 bytes"), "{error}");
+}
