@@ -48,6 +48,8 @@ pub struct App {
     pub(super) bodies: ByteBudget,
     /// Limit on the bytes of text of all requests in flight, with each prompt counted once for each of its responses.
     pub(super) expanded: ByteBudget,
+    /// Limit on the bytes of responses that list tokens, until they are sent.
+    pub(super) lists: ByteBudget,
     /// Limit on the bytes of bodies that worker threads parse and tokenize at once.
     pub(super) preparing: ByteBudget,
     /// Worker threads for what a large body makes long.
@@ -101,6 +103,7 @@ impl App {
             traces: None,
             bodies: ByteBudget::new(settings.server.max_inflight_bytes),
             expanded: ByteBudget::new(settings.server.max_inflight_bytes),
+            lists: ByteBudget::new(settings.server.max_inflight_bytes),
             // Making token ids of a text takes many times its bytes.
             preparing: ByteBudget::new(settings.server.max_body_bytes),
             background: Background::new().map_err(AppError::Threads)?,
@@ -214,6 +217,21 @@ impl App {
     pub(super) async fn computes(&self, timeout: Duration) -> bool {
         let Some(model) = self.model.get() else { return false };
         matches!(tokio::time::timeout(timeout, model.compute_one_token()).await, Ok(Ok(_)))
+    }
+
+    /// Checks that a response with a list of what is in `field` may have `bytes` bytes.
+    ///
+    /// # Errors
+    /// It would take more than all such responses may.
+    pub(super) fn check_list(&self, field: &str, bytes: usize) -> Result<(), ApiError> {
+        let most = self.lists.size();
+        if bytes <= most {
+            return Ok(());
+        }
+        let reason = format!(
+            "has too many tokens: to list them takes more than {most} bytes; send it in several requests"
+        );
+        Err(ApiError::invalid(field, reason))
     }
 
     /// The model called `asked`, or the one under the server's first name if the request names none.

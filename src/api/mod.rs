@@ -18,6 +18,7 @@ mod expanded;
 mod fields;
 mod file_watcher;
 mod generation;
+mod held;
 mod invocations;
 mod item_path;
 mod items;

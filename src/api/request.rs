@@ -1,5 +1,6 @@
 //! What every route with a body does first: read it, tokenize it, and find out how urgent it is.
 
+use std::io;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,6 +9,9 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::app::App;
@@ -17,6 +21,7 @@ use super::deadline;
 use super::error::ApiError;
 use super::expanded::{INLINE_TEXT, prepare_within};
 use super::fields::Fields;
+use super::held::hold;
 use super::middleware::limits::read_body;
 use super::response_id::{self, LONGEST_ID};
 use crate::prompt::cancellable;
@@ -87,6 +92,31 @@ impl Drop for SetOnDrop {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+/// The JSON of a list, and its share of the budget for lists.
+fn list_json(app: &App, field: &str, list: &impl Serialize) -> Result<(Vec<u8>, ByteShare), ApiError> {
+    /// Counts what is written.
+    struct Length(usize);
+    impl io::Write for Length {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut length = Length(0);
+    serde_json::to_writer(&mut length, list).map_err(ApiError::internal)?;
+    app.check_list(field, length.0)?;
+    let mut share = app.lists.share();
+    if !share.grow_to(length.0) {
+        return Err(ApiError::TooManyBytes(app.lists.size()));
+    }
+    let mut json = Vec::with_capacity(length.0);
+    serde_json::to_writer(&mut json, list).map_err(ApiError::internal)?;
+    Ok((json, share))
 }
 
 /// Whether a body expands to little text. Each text is between two quotes, and token ids are between brackets; any of
@@ -182,6 +212,26 @@ impl ReceivedRequest {
         prepare: impl FnOnce(&App, &ReceivedBody) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         self.prepare_owned(app, move |app, body| prepare(app, &body)).await
+    }
+
+    /// The response with what `prepare` makes of the body, as JSON that may be many times as large: a list of tokens. All
+    /// such responses together take no more than their budget, until they are sent. `prepare` also says which field is
+    /// listed.
+    ///
+    /// # Errors
+    /// Those of `prepare`, or the budget has no room for the response.
+    pub(super) async fn respond_with_list<T: Serialize>(
+        mut self,
+        app: &Arc<App>,
+        prepare: impl FnOnce(&App, &ReceivedBody) -> Result<(&'static str, T), ApiError> + Send + 'static,
+    ) -> Result<Response, ApiError> {
+        let prepare = move |app: &App, body: ReceivedBody| {
+            let (field, list) = prepare(app, &body)?;
+            drop(body);
+            list_json(app, field, &list)
+        };
+        let (json, share) = self.prepare_owned(app, prepare).await?;
+        Ok(hold(([(CONTENT_TYPE, "application/json")], json).into_response(), share))
     }
 
     async fn prepare_owned<T: Send + 'static>(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{Method, Uri};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::routing::any_service;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::normalize_path::NormalizePath;
@@ -12,6 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::app::App;
 use super::error::ApiError;
+use super::held::until_sent;
 use super::middleware::auth::require_key;
 use super::middleware::cors::{self, OriginError};
 use super::middleware::engine::name_engine;
@@ -35,7 +36,8 @@ pub fn router(app: Arc<App>) -> Result<Router, OriginError> {
         .fallback(move |uri: Uri| unknown_route(index.clone(), uri))
         .layer(from_fn_with_state(app.clone(), name_engine))
         .layer(from_fn_with_state(app.clone(), sign))
-        .layer(from_fn_with_state(app.clone(), require_key));
+        .layer(from_fn_with_state(app.clone(), require_key))
+        .layer(map_response(until_sent));
     let mut open = Router::from(open).merge(openapi::pages(document));
     if app.settings.server.playground {
         open = open.merge(playground::routes());

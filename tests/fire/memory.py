@@ -20,7 +20,7 @@ from service import MIB, Connection, Service, ask, raise_file_limit, request, st
 
 # The formula of docs/operations.md: bytes for each connection, and factors on the options that bound the rest.
 CONNECTION = 192 << 10
-TERMS = {"bodies": 1, "texts": 4, "parsing": 72}
+TERMS = {"bodies": 1, "texts": 4, "lists": 1, "parsing": 72}
 
 CONNECTIONS, BODY = 4096, 16 * MIB
 # Seconds for which a slow client is connected.
@@ -68,6 +68,11 @@ async def hang_up(attack: Attack, port: int) -> None:
     await all_at_once(attack, port, request(attack.path, attack.body), lambda _: asyncio.sleep(0))
 
 
+async def ignore(attack: Attack, port: int) -> None:
+    """Sends whole bodies and reads nothing of the answers."""
+    await all_at_once(attack, port, request(attack.path, attack.body), lambda _: asyncio.sleep(WAIT))
+
+
 async def hold(attack: Attack, port: int) -> None:
     """Sends all but the last byte of bodies and waits."""
     data = request(attack.path, attack.body[:-1], len(attack.body))
@@ -100,6 +105,7 @@ def attacks() -> list[Attack]:
         Attack("131,072 empty responses in 400 kB", 24, rewards_path, rewards("a", [""] * (128 << 10)), wait, ("bodies", "texts", "parsing")),
         Attack("bodies of 15 MB of small objects", 24, chat, objects, wait, ("bodies", "parsing")),
         Attack("bodies of 15 MB of token ids", 24, "/classify", numbers, wait, ("bodies", "parsing")),
+        Attack("lists of tokens that nobody reads", 24, "/tokenize", json.dumps({"inputs": "a b " * 500_000}).encode(), ignore, ("bodies", "lists", "parsing")),
     ]  # fmt: skip
 
 
@@ -113,7 +119,7 @@ def warm_up(service: Service) -> None:
 
 def allowed(rest: int, connections: int, fills: tuple[str, ...], given: argparse.Namespace) -> float:
     """What the formula allows when this number of connections fill these of its terms."""
-    sizes = {"bodies": given.inflight * MIB, "texts": given.inflight * MIB, "parsing": BODY}
+    sizes = {"bodies": given.inflight * MIB, "texts": given.inflight * MIB, "lists": given.inflight * MIB, "parsing": BODY}
     return rest + connections * CONNECTION + sum(TERMS[term] * sizes[term] for term in fills)
 
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Request, State};
+use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -48,9 +48,9 @@ struct Encoded {
     request_body(content = EncodeRequest, example = json!({"input": "Paris is", "add_bos": false})),
     responses((status = 200, body = Encoded), Errors),
 )]
-async fn encode(State(app): State<Arc<App>>, request: Request) -> Result<Json<Encoded>, ApiError> {
-    let mut reader = ReceivedRequest::read(&app, request).await?;
-    reader.prepare(&app, |app, body| Ok(Json(encoded(app, &body.bytes)?))).await
+async fn encode(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let reader = ReceivedRequest::read(&app, request).await?;
+    reader.respond_with_list(&app, |app, body| Ok(("input", encoded(app, &body.bytes)?))).await
 }
 
 fn encoded(app: &App, body: &[u8]) -> Result<Encoded, ApiError> {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Request, State};
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -58,9 +58,9 @@ struct Detokenized {
     request_body(content = DetokenizeRequest, example = json!({"tokens": [72, 101, 108, 108, 111]})),
     responses((status = 200, body = Detokenized), Errors),
 )]
-async fn detokenize(State(app): State<Arc<App>>, request: Request) -> Result<Json<Detokenized>, ApiError> {
-    let mut reader = ReceivedRequest::read(&app, request).await?;
-    reader.prepare(&app, |app, body| Ok(Json(detokenized(app, &body.bytes)?))).await
+async fn detokenize(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let reader = ReceivedRequest::read(&app, request).await?;
+    reader.respond_with_list(&app, |app, body| Ok(("tokens", detokenized(app, &body.bytes)?))).await
 }
 
 /// The same as at `/detokenize`, under SGLang's name.
@@ -71,7 +71,7 @@ async fn detokenize(State(app): State<Arc<App>>, request: Request) -> Result<Jso
     request_body(content = DetokenizeRequest, example = json!({"tokens": [[72, 101], [108, 108, 111]]})),
     responses((status = 200, body = Detokenized), Errors),
 )]
-async fn detokenize_v1(app: State<Arc<App>>, request: Request) -> Result<Json<Detokenized>, ApiError> {
+async fn detokenize_v1(app: State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     detokenize(app, request).await
 }
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Request, State};
+use axum::response::Response;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -22,6 +22,9 @@ use crate::prompt::Vocabulary;
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new().routes(routes!(decode))
 }
+
+/// Bytes of the shortest token in a response.
+const LEAST_JSON: usize = r#"{"id":1,"text":"","special":false,"start":0,"stop":1},"#.len();
 
 /// Token ids of the model.
 #[derive(ToSchema)]
@@ -55,9 +58,9 @@ pub(super) struct TextToken {
     request_body(content = DecodeRequest, example = json!({"ids": [72, 101, 108, 108, 111]})),
     responses((status = 200, body = Vec<String>), Errors),
 )]
-async fn decode(State(app): State<Arc<App>>, request: Request) -> Result<Json<Vec<String>>, ApiError> {
-    let mut reader = ReceivedRequest::read(&app, request).await?;
-    reader.prepare(&app, |app, body| Ok(Json(decoded(app, &body.bytes)?))).await
+async fn decode(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let reader = ReceivedRequest::read(&app, request).await?;
+    reader.respond_with_list(&app, |app, body| Ok(("ids", decoded(app, &body.bytes)?))).await
 }
 
 fn decoded(app: &App, body: &[u8]) -> Result<Vec<String>, ApiError> {
@@ -92,6 +95,8 @@ pub(super) fn tokens(
         OneOrEach::One(ids) => vec![ids],
         OneOrEach::Each(lists) => lists,
     };
+    // Before they are made, in far more memory than their ids.
+    app.check_list("inputs", lists.iter().map(Vec::len).sum::<usize>() * LEAST_JSON)?;
     let vocabulary = app.encoder()?.vocabulary();
     Ok(texts.iter().zip(lists).map(|(text, ids)| located(text, &ids, &vocabulary)).collect())
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Request, State};
+use axum::response::Response;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -76,9 +76,9 @@ enum Tokenization {
     request_body(content = TokenizeRequest, example = json!({"prompt": "Paris is", "return_token_strs": true})),
     responses((status = 200, body = Tokenization), Errors),
 )]
-async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Result<Json<Tokenization>, ApiError> {
-    let mut reader = ReceivedRequest::read(&app, request).await?;
-    reader.prepare(&app, |app, body| Ok(Json(tokenized(app, &body.bytes)?))).await
+async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let reader = ReceivedRequest::read(&app, request).await?;
+    reader.respond_with_list(&app, |app, body| tokenized(app, &body.bytes)).await
 }
 
 /// The same as at `/tokenize`, under SGLang's name.
@@ -89,29 +89,32 @@ async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Result<Json<
     request_body(content = TokenizeRequest, example = json!({"prompt": ["Paris is", "Rome is"]})),
     responses((status = 200, body = Tokenization), Errors),
 )]
-async fn tokenize_v1(app: State<Arc<App>>, request: Request) -> Result<Json<Tokenization>, ApiError> {
+async fn tokenize_v1(app: State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     tokenize(app, request).await
 }
 
-fn tokenized(app: &App, body: &[u8]) -> Result<Tokenization, ApiError> {
+/// The tokens, and the field with the text that has them.
+fn tokenized(app: &App, body: &[u8]) -> Result<(&'static str, Tokenization), ApiError> {
     let mut fields = Fields::parse(body)?;
     app.model(fields.take::<String>("model")?.as_deref())?;
     if fields.has("inputs") {
-        return Ok(Tokenization::Located(located(app, fields)?));
+        return Ok(("inputs", Tokenization::Located(located(app, fields)?)));
     }
     let return_token_strs = fields.take("return_token_strs")?.unwrap_or(false);
+    let field = if fields.has("prompt") { "prompt" } else { "messages" };
     let tokens = tokens(app, &mut fields)?;
     fields.take_neutral()?;
     fields.end("this route knows no such field; leave it out")?;
     let vocabulary = app.encoder()?.vocabulary();
     let name = |&id: &u32| vocabulary.name(id).unwrap_or_default().to_owned();
     let names = |ids: &Vec<u32>| ids.iter().map(name).collect();
-    Ok(Tokenization::Ids(Tokenized {
+    let ids = Tokenization::Ids(Tokenized {
         count: tokens.map(Vec::len),
         max_model_len: app.max_seq_len,
         token_strs: return_token_strs.then(|| tokens.map(names)),
         tokens,
-    }))
+    });
+    Ok((field, ids))
 }
 
 /// Reads a request in TEI's format.

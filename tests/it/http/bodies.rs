@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Request;
 use futures_util::{FutureExt, StreamExt, stream};
-use serde_json::json;
+use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::engines::{instant, stalled};
@@ -57,6 +57,34 @@ async fn a_list_of_tiny_texts_takes_room_for_its_items() {
     first.abort();
     until(|| count(&server, "request_cancelled_total") >= 1000.0 && waiting() >= 1000.0).await;
     second.abort();
+}
+
+#[tokio::test]
+async fn lists_of_tokens_share_a_budget_until_they_are_read() {
+    let server = Server::with(|settings| settings.server.max_inflight_bytes = 100_000, instant());
+    let send = async |path: &str, body: Value| {
+        let request = Request::post(path).body(Body::from(body.to_string())).unwrap();
+        server.router().oneshot(request).await.unwrap()
+    };
+    let text = |words: usize| "a b ".repeat(words / 2);
+    for (path, field, small, large, huge) in [
+        ("/tokenize", "inputs", json!(text(10)), json!(text(1000)), json!(text(4000))),
+        ("/v1/encode", "input", json!(text(10)), json!(text(20_000)), json!(text(80_000))),
+        ("/tokenize", "prompt", json!(text(10)), json!(text(20_000)), json!(text(80_000))),
+    ] {
+        let unread = send(path, json!({field: large})).await;
+        assert_eq!(unread.status(), 200, "{path}");
+        let refused = server.ask(path, json!({field: large})).await;
+        assert_eq!((refused.status.as_u16(), refused.code().as_str()), (429, "overloaded"), "{path}");
+        assert_eq!(server.ask(path, json!({field: small})).await.status, 200);
+        let endless = server.ask(path, json!({field: huge})).await;
+        assert_eq!((endless.status.as_u16(), endless.code().as_str()), (400, "invalid_value"), "{path}");
+        assert_eq!(endless.json()["error"]["param"], field);
+        drop(unread);
+        let read = server.ask(path, json!({field: large})).await;
+        assert_eq!(read.status, 200);
+        assert!(read.json().is_array() || read.json().is_object());
+    }
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ pub(super) async fn until(condition: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), all).await.expect("it never came to that");
+    tokio::time::timeout(Duration::from_secs(60), all).await.expect("it never came to that");
 }
 
 fn metric(server: &Server, line: &str) -> f64 {
