@@ -102,10 +102,12 @@ test: deps
 test-rust:
 	cargo test --locked
 
-test-cpp:
-	cmake -S cpp -B build/cpp -DCMAKE_BUILD_TYPE=Release
-	cmake --build build/cpp --parallel
-	ctest --test-dir build/cpp --output-on-failure
+# In the directory of cargo's build script, which has compiled most of it already.
+CPP_BUILD = $(DEBUG)/cpp/build
+test-cpp: bins
+	cmake -S cpp -B $(CPP_BUILD) -DASSAY_TESTS=ON
+	cmake --build $(CPP_BUILD) --parallel
+	ctest --test-dir $(CPP_BUILD) --output-on-failure
 
 # The same with the compiler and the oneDNN of Debian 13, in a root of its own. Needs root and debootstrap.
 test-cpp-debian13:

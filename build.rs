@@ -16,7 +16,9 @@ fn main() {
     require_cmake();
     let trtllm = std::env::var_os("CARGO_FEATURE_TRTLLM").map(|_| trtllm_root());
     let mut engines = cmake::Config::new("cpp");
-    engines.profile("Release").define("ASSAY_TESTS", "OFF");
+    engines.profile("Release").out_dir(shared_directory());
+    // The directory keeps what an earlier build chose.
+    engines.define("ASSAY_TESTS", "OFF").define("ASSAY_TRTLLM", "OFF");
     let mut bridge = cxx_build::bridges(BRIDGES);
     if let Some(root) = &trtllm {
         engines.define("ASSAY_TRTLLM", "ON").define("TRTLLM_ROOT", root);
@@ -41,6 +43,14 @@ fn main() {
     println!("cargo:rustc-link-lib=static=assay_cpu");
     println!("cargo:rustc-link-lib=dylib=dnnl");
     println!("cargo:rustc-link-lib=dylib=gomp");
+}
+
+/// A directory for the C++ in cargo's own, beside what is compiled for one profile. Builds with other features, checks and
+/// `make test-cpp` share it, and cargo lets only one of them run at once.
+fn shared_directory() -> PathBuf {
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default());
+    // OUT_DIR is `PROFILE/build/assay-HASH/out`.
+    out.ancestors().nth(3).unwrap_or(&out).join("cpp")
 }
 
 /// Where TensorRT-LLM's `include` and `lib` are: `TRTLLM_ROOT`, else where NVIDIA's image has them.

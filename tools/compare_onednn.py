@@ -3,7 +3,7 @@
 
     compare_onednn.py FIRST SECOND [--workload "DTYPE TEXTS TOKENS THREADS LAYERS"] [--rounds N] [--cpu N]
 
-FIRST and SECOND are commands, for example `build/cpp/decoder_bench` and `chroot build/trixie
+FIRST and SECOND are commands, for example `target/debug/cpp/build/decoder_bench` and `chroot build/trixie
 /assay/build/decoder_bench`. Both stay open and take turns, an iteration each, so that other work
 on the machine slows both. Rates are tokens per second of processor time.
 """
