@@ -44,6 +44,11 @@ impl Disk for FileSystem {
     }
 
     fn open_or_create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        // A journal is read to its end, which a device may not have, and opening a pipe may wait.
+        if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+            let reason = "it is there and is not a regular file; move it away";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        }
         let mut options = OpenOptions::new();
         Ok(Box::new(options.read(true).write(true).create(true).truncate(false).open(path)?))
     }
@@ -77,5 +82,22 @@ impl DiskFile for File {
 
     fn sync(&mut self) -> io::Result<()> {
         self.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_journal_that_is_not_a_regular_file_is_refused_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let link = directory.path().join("out.jsonl.partial");
+        std::os::unix::fs::symlink("/dev/zero", &link).unwrap();
+        for path in [&link, directory.path()] {
+            let error = FileSystem.open_or_create(path).err().unwrap().to_string();
+            assert_eq!(error, "it is there and is not a regular file; move it away");
+        }
+        assert!(FileSystem.open_or_create(&directory.path().join("other")).is_ok());
     }
 }
