@@ -179,6 +179,16 @@ def test_replicas_behind_a_gateway_get_all_responses_to_a_prompt(objects):
     assert "HTTPRoute" in other and "BackendTrafficPolicy" not in other
 
 
+def test_a_port_for_metrics_that_is_null_is_none(objects):
+    watched = {"serviceMonitor": {"enabled": True}, "networkPolicy": {"enabled": True, "metricsFrom": [{"podSelector": {}}]}}
+    found = objects(watched | {"config": {"metrics_port": None}, "tlsSecret": "tls"})
+    endpoint = found["ServiceMonitor"]["spec"]["endpoints"][0]
+    assert (endpoint["port"], endpoint["scheme"]) == ("http", "https")
+    assert [port["name"] for port in found["Service"]["spec"]["ports"]] == ["http"]
+    allowed = [rule["ports"] for rule in found["NetworkPolicy"]["spec"]["ingress"]]
+    assert all(ports == [{"port": "http"}] for ports in allowed)
+
+
 def test_the_key_that_signs_responses_is_where_the_server_looks_and_only_its_group_reads_it(objects):
     found = objects({"signingKeySecret": "signing"})
     config = yaml.safe_load(found["ConfigMap"]["data"]["assay.yaml"])
@@ -221,6 +231,7 @@ def test_the_build_job_runs_the_command_once(objects, tmp_path: Path):
         ({"nodes": 2, "gpus": 8, "sshSecret": "s", "autoscaling": {"enabled": True}}, "autoscaling works only"),
         ({"config": {"port": 9}}, "service.port"),
         ({"config": {"tls_client_ca": "/ca"}}, "kubelet"),
+        ({"config": {"tls-client-ca": "/ca"}}, "write tls_client_ca"),
         ({"config": {"protect_metrics": True}, "serviceMonitor": {"enabled": True}}, "the monitor has no API key"),
         ({"build": {"enabled": True}}, "build.checkpoint"),
         ({"ingress": {"enabled": True}}, "ingress.hosts"),

@@ -22,6 +22,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if not .Values.image.repository -}}
 {{- fail "image.repository is not set: build the image, push it, and name it here" -}}
 {{- end -}}
+{{- range $name, $_ := .Values.config -}}
+{{- if contains "-" $name -}}
+{{- fail (printf "config.%s: the chart knows options by their names in the options file; write %s" $name (replace "-" "_" $name)) -}}
+{{- end -}}
+{{- end -}}
 {{- if hasKey .Values.config "port" -}}
 {{- fail "config.port is set: servers listen on 8000 in their pods; set service.port to the port of the service" -}}
 {{- end -}}
