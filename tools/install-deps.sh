@@ -23,6 +23,9 @@ need make make --version
 need g++ c++ --version
 need libdnnl-dev has_onednn
 need python3-venv has_venv
+# Commands of the documentation, which the tests run, and of the tests.
+need curl curl --version
+need iproute2 ss --version
 case "${1-}" in
 lint) need clang-format clang-format --version ;;
 tidy)
@@ -89,7 +92,6 @@ if [ $rust = missing ]; then
     else
         installer=yes
         has_certificates() { test -s /etc/ssl/certs/ca-certificates.crt; }
-        need curl curl --version
         need ca-certificates has_certificates
     fi
 fi

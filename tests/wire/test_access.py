@@ -127,6 +127,19 @@ def test_an_operator_sets_the_log_level_and_drains_the_server(engines: Engines):
 # --- TLS ---
 
 
+SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
 class Authority:
     """A certificate authority that signs certificates for 127.0.0.1 and writes them to a directory."""
 
@@ -154,6 +167,12 @@ class Authority:
         certificate = certificate.not_valid_before(now - day).not_valid_after(now + day)
         certificate = certificate.add_extension(x509.BasicConstraints(is_authority, None), critical=True)
         certificate = certificate.add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        # Python 3.13 refuses certificates without what RFC 5280 asks for.
+        own, issuer = key.public_key(), self.key.public_key()
+        certificate = certificate.add_extension(x509.SubjectKeyIdentifier.from_public_key(own), critical=False)
+        certificate = certificate.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer), critical=False)
+        if is_authority:
+            certificate = certificate.add_extension(SIGNS_CERTIFICATES, critical=True)
         return certificate.sign(self.key, hashes.SHA256())
 
     def _write(self, name: str, certificate: x509.Certificate) -> Path:
