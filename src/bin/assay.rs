@@ -32,10 +32,12 @@ use tokio::runtime::Runtime;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// What the allocator reads when it starts: a thread of its own gives back what has been free for a fifth of a second.
+/// What the allocator reads when it starts: a thread of its own gives back what has been free for a tenth of a second, and
+/// what is larger than the third number, in bytes, is given back at once.
 // SAFETY: the allocator declares a pointer to a C string of this name, which a reference to an array is.
 #[unsafe(export_name = "_rjem_malloc_conf")]
-pub static ALLOCATOR_OPTIONS: &[u8; 42] = b"background_thread:true,dirty_decay_ms:200\0";
+pub static ALLOCATOR_OPTIONS: &[u8; 68] =
+    b"background_thread:true,dirty_decay_ms:100,oversize_threshold:200000\0";
 
 /// An inference server for reward models: scores the last turn of a conversation.
 #[derive(Parser)]

@@ -67,7 +67,9 @@ async fn read_all(
             return Err(ApiError::TooLarge(limit));
         }
         if !share.grow_to((bytes.len() + data.len()).saturating_sub(FREE_BYTES)) {
-            drop((share, bytes));
+            // Before its share, which another body takes at once.
+            drop(bytes);
+            drop(share);
             discard(body).await;
             return Err(ApiError::TooManyBytes(budget.size()));
         }
