@@ -20,7 +20,7 @@ from service import MIB, Connection, Service, ask, raise_file_limit, request, st
 
 # The formula of docs/operations.md: bytes for each connection, and factors on the options that bound the rest.
 CONNECTION = 192 << 10
-TERMS = {"bodies": 1, "texts": 4, "lists": 1, "parsing": 72}
+TERMS = {"bodies": 1.15, "texts": 4, "lists": 1, "parsing": 72}
 
 CONNECTIONS, BODY = 4096, 16 * MIB
 # Seconds for which a slow client is connected.
