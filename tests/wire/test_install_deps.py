@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 TOOLS = ["bash", "sh", "sed", "sort", "head", "cut", "dirname", "grep", "cat", "ls"]
-PRESENT = ["cmake", "make", "c++", "python3", "clang-format", "curl"]
+PRESENT = ["cmake", "make", "c++", "python3", "clang-format", "curl", "ss"]
 
 
 class Machine:
