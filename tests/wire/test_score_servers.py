@@ -161,9 +161,13 @@ def test_a_row_beyond_the_limits_of_the_server_gets_an_error(one_score: Server, 
 class Answering(ThreadingHTTPServer):
     """A server that scores each response by its length, and answers the items in the order that `order` gives."""
 
-    def __init__(self, order, profile=lambda: None):
+    def __init__(self, order, profile=lambda: None, unanswered=0):
+        unanswered = iter(range(unanswered))
+
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
+                if self.path == "/v1/metadata" and next(unanswered, None) is not None:
+                    return
                 found = {"/v1/models": {"data": [{"id": "m"}]}, "/v1/metadata": {"selectedModelProfileId": profile()}}
                 self.answer(200, found[self.path])
 
@@ -209,6 +213,18 @@ def test_what_is_not_a_number_is_never_a_score(tmp_path, score):
     garbage = Answering(lambda items: [item | {"scores": {"reward": score}} for item in items])
     done = assay("score", source, "--url", garbage.url, "--output", output)
     assert done.returncode == 1 and "cannot read scores" in done.stderr and not output.exists(), done.stderr
+
+
+def test_a_server_that_does_not_say_what_it_runs_is_asked_again_and_then_refused(tmp_path):
+    source = write(tmp_path / "in.jsonl", [{"prompt": "q", "responses": ["a", "bb"]}])
+    profiles = iter(["one"] * 4 + ["two"] * 99)
+    once = Answering(lambda items: items, lambda: next(profiles), unanswered=1)
+    done = assay("score", source, "--url", once.url, "--output", tmp_path / "out.jsonl")
+    assert done.returncode == 1 and "another engine" in done.stderr, done.stderr
+    never = Answering(lambda items: items, lambda: "one", unanswered=99)
+    done = assay("score", source, "--url", never.url, "--output", tmp_path / "no.jsonl")
+    assert done.returncode == 1 and "/v1/metadata does not answer" in done.stderr, done.stderr
+    assert not (tmp_path / "no.jsonl").exists()
 
 
 def test_a_run_stops_when_the_server_comes_back_with_another_engine(tmp_path):

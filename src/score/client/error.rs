@@ -28,6 +28,8 @@ pub(super) enum ConnectError {
     NoKey { url: String, status: StatusCode },
     #[error("{url}/v1/models {}: {}; {}", failure(source), root_cause(source), advice(source))]
     Models { url: String, source: reqwest::Error },
+    #[error("{url}/v1/metadata does not answer: {}; check --url", root_cause(source))]
+    Metadata { url: String, source: reqwest::Error },
     #[error("{url}/v1/models does not list models: {reason}; check --url")]
     NotModels { url: String, reason: String },
     #[error("{url} {redirect}")]
@@ -56,7 +58,7 @@ impl ConnectError {
             // A wrong URL stays wrong.
             Self::Models { source, .. } if source.is_builder() => false,
             Self::Models { source, .. } => source.status().is_none_or(|status| status.is_server_error()),
-            Self::NotModels { .. } => true,
+            Self::NotModels { .. } | Self::Metadata { .. } => true,
             _ => false,
         }
     }

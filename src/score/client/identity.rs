@@ -4,7 +4,7 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-use super::error::{ConnectError, Redirect, read_body};
+use super::error::{BodyError, ConnectError, Redirect, read_body};
 use super::server::Server;
 use super::wire::{Metadata, ModelEntry, ModelList};
 use super::{RewardClient, ScoreError};
@@ -135,6 +135,7 @@ impl RewardClient {
     ) -> Result<ServerIdentity, ConnectError> {
         let url = &server.url;
         let failed = |source| ConnectError::Models { url: url.clone(), source };
+        let unanswered = |source| ConnectError::Metadata { url: url.clone(), source };
         let ask = |route| self.authorized(self.http.get(format!("{url}{route}"))).timeout(self.silence);
         let listed = ask("/v1/models").send().await.and_then(reqwest::Response::error_for_status);
         if let Err(error) = &listed
@@ -173,16 +174,26 @@ impl RewardClient {
             id: model.unwrap_or_default().to_owned(),
             ..ModelEntry::default()
         });
-        let metadata = ask("/v1/metadata").send().await.and_then(reqwest::Response::error_for_status);
+        let mut metadata = ask("/v1/metadata").send().await;
+        if metadata.as_ref().is_err_and(|error| !error.is_timeout()) {
+            metadata = ask("/v1/metadata").send().await;
+        }
+        let metadata = metadata.and_then(reqwest::Response::error_for_status);
         let (profile, digest) = match metadata {
             Ok(response) => {
                 let digest = response.headers().get(DIGEST).and_then(|value| value.to_str().ok());
                 let digest = digest.map(str::to_owned);
-                let metadata = read_body(response).await.ok();
-                let metadata = metadata.and_then(|body| serde_json::from_slice::<Metadata>(&body).ok());
+                let body = match read_body(response).await {
+                    Ok(body) => body,
+                    Err(BodyError::BrokenOff(error)) => return Err(unanswered(error)),
+                    Err(BodyError::TooLarge) => Vec::new(),
+                };
+                let metadata = serde_json::from_slice::<Metadata>(&body).ok();
                 (metadata.map(|found| found.selected_model_profile_id), digest)
             }
-            Err(_) => (None, None),
+            // Other servers than Assay have no such route. Without an answer it is not known what this one runs.
+            Err(error) if error.is_status() => (None, None),
+            Err(error) => return Err(unanswered(error)),
         };
         Ok(ServerIdentity { model, is_listed, profile, digest })
     }
@@ -201,7 +212,9 @@ impl RewardClient {
                 Err(ScoreError::Gone(EngineChanged { url: server.url.clone() }.into()))
             }
             // If the server refuses to say, the next attempt fails too and asks again.
-            Err(ConnectError::Models { source, .. }) => Ok(!source.is_timeout()),
+            Err(ConnectError::Models { source, .. } | ConnectError::Metadata { source, .. }) => {
+                Ok(!source.is_timeout())
+            }
             _ => Ok(true),
         }
     }
