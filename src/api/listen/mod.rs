@@ -20,6 +20,7 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::unconstrained;
 use tower::ServiceExt;
 
 use self::pace::{Pace, PacedStream};
@@ -69,7 +70,12 @@ pub(super) struct Port {
 
 impl Port {
     /// Answers connections until `stopping` is true, and then until the requests on them are answered.
-    pub(super) async fn serve(self, mut stopping: watch::Receiver<bool>) {
+    pub(super) async fn serve(self, stopping: watch::Receiver<bool>) {
+        // Tokio would let the tasks of connections go first after 128 of them, and the backlog could overflow meanwhile.
+        unconstrained(self.accept(stopping)).await;
+    }
+
+    async fn accept(self, mut stopping: watch::Receiver<bool>) {
         let stopped = async {
             let _ = stopping.wait_for(|stop| *stop).await;
             tokio::time::sleep(LINGER).await;

@@ -8,7 +8,6 @@ use axum::Router;
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::task::unconstrained;
 
 use crate::api::app::App;
 use crate::api::listen::tls::Tls;
@@ -73,18 +72,18 @@ pub(super) async fn open(
         let (host, port) = (settings.host.clone(), settings.port);
         ListenError::Refused { host, port, source }
     })?;
-    tasks.spawn(unconstrained(new_port(app, listener, router, tls).serve(stopping.clone())));
+    tasks.spawn(new_port(app, listener, router, tls).serve(stopping.clone()));
     if let Some(number) = settings.metrics_port {
         let listener = bind(&settings.host, number, backlog, "--metrics-port").await?;
         log_address(&listener, "metrics listening");
         let router = Router::from(service::metrics_routes()).with_state(app.clone());
-        tasks.spawn(unconstrained(new_port(app, listener, router, None).serve(stopping.clone())));
+        tasks.spawn(new_port(app, listener, router, None).serve(stopping.clone()));
     }
     if let Some(number) = settings.admin_port {
         let listener = bind(LOOPBACK, number, backlog, "--admin-port").await?;
         log_address(&listener, "admin listening");
         let router = admin::router(app.clone());
-        tasks.spawn(unconstrained(new_port(app, listener, router, None).serve(stopping)));
+        tasks.spawn(new_port(app, listener, router, None).serve(stopping));
     }
     Ok(Ports { tasks, address })
 }
