@@ -4,9 +4,9 @@
 //
 // The layers have the sizes of MODEL, see model_shapes.h, and random weights. For each line of input it runs
 // one iteration of TEXTS texts and prints how many tokens the decoder, and its products alone, computed in a
-// second of processor time; which share of the decoder's processor time only one thread can do; and how many
-// times the threads of the team waited for each other. tools/compare_onednn.py alternates between two builds;
-// tools/bench_families.py goes through the models.
+// second of processor time; which share of the decoder's processor time one thread works alone, if there are
+// two or more; and how many times the threads of the team waited for each other. tools/compare_onednn.py
+// alternates between two builds; tools/bench_families.py goes through the models.
 #include <dlfcn.h>
 #include <unistd.h>
 
